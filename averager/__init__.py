@@ -1,0 +1,1 @@
+"""The averager: merges what the chain's weights approve into the next release."""

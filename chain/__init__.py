@@ -1,0 +1,1 @@
+"""The chain: one typed client, wallet keys, Yuma Consensus and the embedded chain."""

@@ -1,0 +1,1 @@
+"""The embedded chain: Substrate JSON-RPC over WebSocket, Subtensor's names and rules, state in SQLite."""

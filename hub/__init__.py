@@ -1,0 +1,1 @@
+"""The Hub: one typed client and the embedded server."""

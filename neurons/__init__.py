@@ -1,0 +1,1 @@
+"""Processes: command line, wiring, daemon loop and the demo."""

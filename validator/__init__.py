@@ -1,0 +1,1 @@
+"""The validator: admits, scores and credits submissions, then sets weights."""
