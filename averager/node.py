@@ -1,0 +1,191 @@
+"""The averager's round: read the chain's verdict, merge, test on fresh text, publish, point the chain at it."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from averager.merge import Gain, line_search, measure_gain
+from averager.release import list_files, next_release, write_merged_base
+from averager.selection import approved_hotkeys
+from chain.ledger import Ledger
+from hivetune.commitments import ReleasePointer, pack
+from hivetune.corpus import read_split
+from hivetune.draws import draw_sequences
+from hivetune.errors import ConfigError, RejectedSubmission
+from hivetune.evaluation import Batch, make_batches
+from hivetune.files import write_atomically
+from hivetune.merging import merge_deltas, prepare, uniform_coefficients
+from hivetune.model import BaseModel, load_base, target_weights
+from hivetune.records import Contribution, MergeOutcome, MergeReport, Release, outcome_path
+from hivetune.releases import MANIFEST_NAME, Located, ReleaseFollower
+from hivetune.rounds import Round, round_by_id
+from hivetune.status import Report, Status
+from hivetune.submissions import Opened, SubmissionSource, committed, open_submission
+from hub.client import HubClient
+
+log = logging.getLogger(__name__)
+
+
+class AveragerNode:
+    """The one averager of a subnet; its hotkey is the owner's."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        hub: HubClient,
+        source: SubmissionSource,
+        follower: ReleaseFollower,
+        repo: str,
+        state: Path,
+        report: Report,
+    ) -> None:
+        self._ledger = ledger
+        self._hub = hub
+        self._source = source
+        self._follower = follower
+        self._repo = repo
+        self._state = state
+        self._report = report
+        if ledger.owner_hotkey() != ledger.hotkey:
+            raise ConfigError(f"hotkey {ledger.hotkey} does not own the subnet, {ledger.owner_hotkey()} does")
+
+    def step(self) -> int:
+        """Merge once the weights of the round stand; a round whose base is no longer current is left alone."""
+        block = self._ledger.head().number
+        located, now = self._follower.at_block(block)
+        if now is None:
+            return located.release.rounds.first_block
+        if block <= now.score_end:
+            return now.score_end + 1
+        done = self._state / "merged" / f"{now.round_id:06d}.json"
+        current, _ = self._follower.current()
+        if not done.exists() and current.sha256 == located.sha256:
+            outcome = self._merge(located, now)
+            write_atomically(done, outcome.to_bytes())
+        return round_by_id(located.release.rounds, now.round_id + 1).score_end + 1
+
+    def _merge(self, located: Located, now: Round) -> MergeOutcome:
+        opened = self._collect(located, now)
+        if not opened:
+            return self._publish_nothing(located, now, "nothing_approved", None)
+        self._say(now, f"loading release {located.release.number}")
+        base_folder = self._follower.base_folder(located)
+        base = load_base(base_folder)
+        weights = target_weights(base.model, located.release.layout)
+        scale = located.release.layout.scale
+        adapters = [prepare(one.hotkey, one.factors, weights, scale) for one in opened]
+        coefficients = uniform_coefficients(adapters)
+        delta = merge_deltas(weights, adapters, coefficients, scale)
+        beacon = self._ledger.block_hash(now.beacon_block)
+        select, accept = self._texts(located, base, beacon)
+        self._say(now, f"choosing the scale of {len(adapters)} merged deltas")
+        step = line_search(base, weights, delta, select)
+        self._say(now, "testing the merge on fresh text")
+        gain = measure_gain(base, weights, delta, step, accept, located.release.scoring.confidence)
+        report = make_report(now, beacon, step, opened, coefficients, gain)
+        if gain.improvement.lower <= 0:
+            return self._publish_nothing(located, now, "not_significant", report)
+        folder = self._state / "next"
+        shutil.rmtree(folder, ignore_errors=True)
+        files = list_files(write_merged_base(base_folder, delta, step, located.release.layout, folder))
+        return self._publish(next_release(located, files, report), folder, now, report)
+
+    def _collect(self, located: Located, now: Round) -> list[Opened]:
+        """The approved submissions, opened with the same checks as the validators'; a missing one is left out."""
+        metagraph = self._ledger.metagraph(self._ledger.block_hash(now.score_end))
+        commitments = self._ledger.commitments(self._ledger.block_hash(now.deadline))
+        folder = self._state / "submissions"
+        shutil.rmtree(folder, ignore_errors=True)
+        opened = []
+        for hotkey in approved_hotkeys(metagraph):
+            self._say(now, f"fetching {hotkey[:8]}")
+            try:
+                if hotkey not in commitments:
+                    raise RejectedSubmission("bad_commitment", "none at the deadline")
+                pointer = committed(hotkey, commitments[hotkey], located, now)
+                path = folder / f"{hotkey}.safetensors"
+                opened.append(open_submission(hotkey, pointer, located, now, self._source, path))
+            except RejectedSubmission as rejected:
+                log.warning("round %d: %s carries weight, but %s", now.round_id, hotkey, rejected)
+        return opened
+
+    def _texts(self, located: Located, base: BaseModel, beacon: str) -> tuple[list[Batch], list[Batch]]:
+        """Selection and acceptance text: the draws after the validators' in the same beacon order."""
+        release = located.release
+        rows = read_split(self._follower.data_file(release, release.data.evaluation))
+        plan = release.scoring
+        counts = [plan.score_sequences, plan.select_sequences, plan.accept_sequences]
+        _, select, accept = draw_sequences(beacon, [row.domain for row in rows], counts)
+        batches = [
+            make_batches(
+                base.tokenizer,
+                [rows[index].text for index in drawn],
+                sequence_length=release.data.sequence_length,
+                batch_sequences=plan.batch_sequences,
+            )
+            for drawn in (select, accept)
+        ]
+        return batches[0], batches[1]
+
+    def _publish(self, release: Release, folder: Path, now: Round, report: MergeReport) -> MergeOutcome:
+        """One commit with model, manifest and outcome, then the pointer: a reader finds all of it or the old one."""
+        outcome = MergeOutcome(round_id=now.round_id, published=True, reason="", report=report)
+        files: dict[str, Path | bytes] = {entry.path: folder / entry.path for entry in release.files}
+        files[MANIFEST_NAME] = release.to_bytes()
+        files[outcome_path(now.round_id)] = outcome.to_bytes()
+        self._say(now, f"publishing release {release.number}")
+        revision = self._hub.publish(self._repo, files, message=f"Release {release.number}")
+        pointer = ReleasePointer(
+            number=release.number, manifest_sha256=release.digest(), revision=revision, repo=self._repo
+        )
+        self._ledger.set_commitment(pack(pointer))
+        gained = report.improvement
+        log.info("round %d: release %d gains %.4f nats", now.round_id, release.number, gained)
+        self._say(now, f"release {release.number} is out, {gained:+.4f} nats")
+        shutil.rmtree(folder, ignore_errors=True)
+        return outcome
+
+    def _publish_nothing(self, located: Located, now: Round, reason: str, report: MergeReport | None) -> MergeOutcome:
+        outcome = MergeOutcome(round_id=now.round_id, published=False, reason=reason, report=report)
+        self._hub.publish(
+            self._repo, {outcome_path(now.round_id): outcome.to_bytes()}, message=f"Round {now.round_id}: no release"
+        )
+        self._say(now, f"no release: {reason}, release {located.release.number} stays")
+        return outcome
+
+    def _say(self, now: Round, activity: str) -> None:
+        log.info("round %d: %s", now.round_id, activity)
+        self._report(Status(round_id=now.round_id, activity=activity))
+
+
+def make_report(
+    now: Round,
+    beacon: str,
+    scale: float,
+    opened: list[Opened],
+    coefficients: list[float],
+    gain: Gain,
+) -> MergeReport:
+    """How this merge came about, for the manifest."""
+    return MergeReport(
+        round_id=now.round_id,
+        beacon=beacon,
+        method="uniform",
+        scale=scale,
+        contributions=tuple(
+            Contribution(
+                hotkey=one.hotkey,
+                repo=one.pointer.repo,
+                revision=one.revision,
+                file_sha256=one.pointer.file_sha256,
+                coefficient=coefficient,
+            )
+            for one, coefficient in zip(opened, coefficients, strict=True)
+        ),
+        loss_before=gain.loss_before,
+        loss_after=gain.loss_after,
+        improvement=gain.improvement.mean,
+        lower=gain.improvement.lower,
+        upper=gain.improvement.upper,
+    )

@@ -1,0 +1,24 @@
+"""Who is in the merge: what the chain's weights carry, and nothing else."""
+
+from chain.ledger import Metagraph
+from chain.yuma import consensus
+
+
+def approved_hotkeys(metagraph: Metagraph) -> list[str]:
+    """Hotkeys that the stake-weighted kappa-median of the validators' weights carries, sorted; never the owner's.
+
+    The median is Yuma's own, so a minority of stake can neither add nor remove anyone.
+    """
+    count = len(metagraph.neurons)
+    carried = consensus(
+        [neuron.stake_rao for neuron in metagraph.neurons],
+        [neuron.permit for neuron in metagraph.neurons],
+        metagraph.weights,
+        metagraph.kappa,
+        count,
+    )
+    return sorted(
+        neuron.hotkey
+        for neuron, weight in zip(metagraph.neurons, carried, strict=True)
+        if weight > 0 and neuron.hotkey != metagraph.owner_hotkey
+    )

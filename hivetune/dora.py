@@ -1,0 +1,85 @@
+"""DoRA mathematics in weight space, from the factors where the dense delta is not needed.
+
+W' = diag(g) (W0 + s B A) with g = m / ||W0 + s B A|| per output row (Liu et al. 2024, arXiv:2402.09353, section 4.1);
+the delta is D = W' - W0 = diag(g - 1) W0 + s diag(g) B A. Shapes: O = out features, I = in features, R = rank.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Factors:
+    """One adapted layer's trained tensors, fp32."""
+
+    down_RI: Tensor  # A
+    up_OR: Tensor  # B
+    magnitude_O: Tensor  # m
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shape:
+    """What the factors do to the rows of one base weight, without any dense product."""
+
+    gain_O: Tensor  # g
+    norm_squared: float  # ||D||_F^2
+
+
+def dora_weight(base_OI: Tensor, factors: Factors, scale: float) -> Tensor:
+    """The adapted weight W', fp32."""
+    direction_OI = torch.addmm(base_OI.float(), factors.up_OR, factors.down_RI, alpha=scale)
+    norm_O1 = direction_OI.norm(dim=1, keepdim=True)
+    return direction_OI * _gain(factors.magnitude_O.unsqueeze(1), norm_O1)
+
+
+def dora_delta(base_OI: Tensor, factors: Factors, scale: float) -> Tensor:
+    """The dense delta W' - W0, fp32."""
+    return dora_weight(base_OI, factors, scale) - base_OI.float()
+
+
+def shape_of(base_OI: Tensor, factors: Factors, scale: float) -> Shape:
+    """Row gains and the delta's squared norm, in O(R (O + I) + R O I) and without an [O, I] temporary of B A.
+
+    ||D||^2 is summed as (g-1)^2 |w|^2 + 2 (g-1) g s <w, BA> + (g s)^2 |BA|^2 per row, which does not cancel for
+    small deltas as |W'|^2 - 2 <W', W0> + |W0|^2 does.
+    """
+    base_OI = base_OI.float()
+    base_squared_O = base_OI.square().sum(1).double()
+    cross_O = ((base_OI @ factors.down_RI.T) * factors.up_OR).sum(1).double()
+    gram_RR = factors.down_RI @ factors.down_RI.T
+    low_rank_squared_O = ((factors.up_OR @ gram_RR) * factors.up_OR).sum(1).double()
+    row_squared_O = base_squared_O + 2 * scale * cross_O + scale**2 * low_rank_squared_O
+    gain_O = _gain(factors.magnitude_O.double(), row_squared_O.clamp_min(0).sqrt())
+    step_O = gain_O - 1
+    squared_O = (
+        step_O.square() * base_squared_O
+        + 2 * step_O * gain_O * scale * cross_O
+        + (gain_O * scale).square() * low_rank_squared_O
+    )
+    return Shape(gain_O=gain_O.float(), norm_squared=float(squared_O.clamp_min(0).sum()))
+
+
+def inner_products(
+    gradient_OI: Tensor, base_OI: Tensor, adapters: list[tuple[Factors, Shape]], scale: float
+) -> list[float]:
+    """<G, D_i> for every adapter i of one layer: the first term's row sums are shared, the rest is one thin product.
+
+    <G, D_i> = sum (g_i - 1) rowsum(G * W0) + s sum g_i rowsum((G A_i^T) * B_i).
+    """
+    shared_O = (gradient_OI * base_OI).sum(1)
+    stacked_NI = torch.cat([factors.down_RI for factors, _ in adapters])
+    projected_ON = gradient_OI @ stacked_NI.T
+    products, start = [], 0
+    for factors, shape in adapters:
+        rank = factors.down_RI.shape[0]
+        low_rank_O = (projected_ON[:, start : start + rank] * factors.up_OR).sum(1)
+        start += rank
+        products.append(float(((shape.gain_O - 1) * shared_O + scale * shape.gain_O * low_rank_O).double().sum()))
+    return products
+
+
+def _gain(magnitude: Tensor, norm: Tensor) -> Tensor:
+    """m / norm; a zero row has no direction, so it stays zero instead of becoming NaN."""
+    return torch.where(norm > 0, magnitude / norm, torch.zeros_like(norm))

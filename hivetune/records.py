@@ -1,0 +1,228 @@
+"""The records that travel: releases and receipts, frozen, strict, with canonical bytes and a digest.
+
+A record is read from strangers' bytes by `parse`, which refuses unknown fields, wrong types and non-finite numbers.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from hivetune.errors import RetryableError
+
+PROTOCOL = 1
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Repo = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}$")]
+FileName = Annotated[
+    str, Field(pattern=r"^([A-Za-z0-9_-]+[A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=200)
+]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+Verdict = Literal["paid", "unpaid", "rejected"]
+
+
+class BadRecord(RetryableError):
+    """Bytes that are no valid record; a later pointer may lead to a good one."""
+
+
+def receipt_path(round_id: int) -> str:
+    """Where a validator's repository keeps a round's receipt."""
+    return f"receipts/round-{round_id:06d}.json"
+
+
+def outcome_path(round_id: int) -> str:
+    """Where the release repository keeps a round's outcome."""
+    return f"rounds/round-{round_id:06d}.json"
+
+
+class Record(BaseModel):
+    """A frozen value with one byte form: JSON with sorted keys and no spaces."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes: equal records have equal bytes."""
+        fields = self.model_dump(mode="json")
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes, in hex."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """The record in a stranger's bytes; BadRecord says what is wrong with them."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BadRecord(f"{cls.__name__}: {where}: {first['msg']}") from None
+
+
+class FileEntry(Record):
+    """One pinned file of a repository."""
+
+    path: FileName
+    size: Count  # bytes
+    sha256: Sha256
+
+
+class Target(Record):
+    """One adapted linear layer."""
+
+    module: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,200}$")]
+    out_features: Positive
+    in_features: Positive
+    transposed: bool  # the stored weight is [I, O], as in GPT-2's Conv1D
+
+
+class AdapterLayout(Record):
+    """The one adapter shape of a release: every submission has exactly these tensors, so its size is known."""
+
+    rank: Positive
+    alpha: Annotated[FiniteFloat, Field(gt=0)]
+    rslora: bool  # scale = alpha / sqrt(rank) instead of alpha / rank
+    targets: Annotated[tuple[Target, ...], Field(min_length=1)]
+
+    @property
+    def scale(self) -> float:
+        """The factor s of W0 + s * B @ A."""
+        return float(self.alpha / (self.rank**0.5 if self.rslora else self.rank))
+
+
+class DataManifest(Record):
+    """The pinned text of a release."""
+
+    repo: Repo
+    revision: Revision
+    train: FileEntry
+    evaluation: FileEntry
+    test: FileEntry
+    num_shards: Positive
+    sequence_length: Annotated[int, Field(ge=8)]  # tokens
+
+
+class RoundPlan(Record):
+    """When things happen, in blocks; offsets count from a round's first block."""
+
+    first_block: Count  # of round 0
+    blocks_per_round: Positive
+    deadline: Positive  # last block in which a commitment counts
+    reveal_end: Positive  # files must be on the Hub by this block
+    score_end: Positive  # weights must stand on the chain by this block; the merge reads them here
+
+
+class ScoringPlan(Record):
+    """What validators and the averager measure, and the limits they hold submissions to."""
+
+    score_sequences: Positive
+    select_sequences: Positive
+    accept_sequences: Positive
+    batch_sequences: Positive
+    confidence: Annotated[FiniteFloat, Field(gt=0.5, lt=1)]  # of every two-sided interval
+    min_relative_norm: Annotated[FiniteFloat, Field(ge=0)]  # of a delta, against the norm of the adapted weights
+    max_relative_norm: Annotated[FiniteFloat, Field(gt=0)]
+    max_norm_ratio: Annotated[FiniteFloat, Field(gt=1)]  # against the median norm of the round
+    gate_passes: Positive
+    max_completeness_error: Annotated[FiniteFloat, Field(gt=0)]
+
+
+class Contribution(Record):
+    """One submission's part in a release."""
+
+    hotkey: str
+    repo: Repo
+    revision: Revision
+    file_sha256: Sha256
+    coefficient: FiniteFloat  # of its delta in the merge, the clip included
+
+
+class MergeReport(Record):
+    """How a release was made from its parent, and what it gained on text drawn by the round's beacon."""
+
+    round_id: Count
+    beacon: str  # hash of the first block after the round's deadline
+    method: Literal["uniform"]
+    scale: FiniteFloat  # lambda of the line search
+    contributions: tuple[Contribution, ...]
+    loss_before: FiniteFloat  # nats per token on the acceptance text
+    loss_after: FiniteFloat
+    improvement: FiniteFloat
+    lower: FiniteFloat
+    upper: FiniteFloat
+
+
+class Parent(Record):
+    """The release before this one."""
+
+    manifest_sha256: Sha256
+    repo: Repo
+    revision: Revision
+
+
+class Release(Record):
+    """The manifest that every node agrees on: base, adapter layout, data, rounds, scoring."""
+
+    protocol: Literal[1]
+    number: Count
+    code_version: str
+    parent: Parent | None  # None for release 0 alone
+    files: tuple[FileEntry, ...]  # of the base, in the manifest's own revision
+    layout: AdapterLayout
+    data: DataManifest
+    rounds: RoundPlan
+    scoring: ScoringPlan
+    merge: MergeReport | None  # None for release 0 alone
+
+
+class MergeOutcome(Record):
+    """What the averager did in a round, published beside the releases whether or not it made one."""
+
+    round_id: Count
+    published: bool
+    reason: str  # why there is no release; "" when there is one
+    report: MergeReport | None  # None when there was nothing to merge
+
+
+class Entry(Record):
+    """What one validator found of one submission."""
+
+    hotkey: str
+    uid: Count
+    shard: Count
+    verdict: Verdict
+    reason: str  # a stable word; "" for paid
+    detail: str
+    repo: str
+    revision: str  # "" when no file was found
+    file_sha256: str
+    improvement: FiniteFloat | None  # solo, nats per token; None when never measured
+    improvement_lower: FiniteFloat | None
+    improvement_upper: FiniteFloat | None
+    credit: FiniteFloat | None  # share of the merge's gain, nats per token; None when never in a merge
+    lower: FiniteFloat | None
+    upper: FiniteFloat | None
+    norm: FiniteFloat | None  # of the delta, relative to the adapted weights
+    weight: FiniteFloat  # of all weights, which sum to one or zero
+    batch_nats: tuple[FiniteFloat, ...]  # solo losses, batch by batch
+
+
+class Receipt(Record):
+    """One validator's account of one round, enough to repeat it."""
+
+    protocol: Literal[1]
+    round_id: Count
+    validator: str
+    previous: Sha256 | None  # digest of this validator's receipt before
+    release_sha256: Sha256
+    beacon: str
+    sequence_ids: tuple[Count, ...]  # rows of the evaluation split
+    batch_tokens: tuple[Count, ...]
+    base_batch_nats: tuple[FiniteFloat, ...]
+    base_loss: FiniteFloat
+    merged_loss: FiniteFloat | None  # of the uniform merge of what is paid; None when nothing is
+    completeness_error: FiniteFloat | None  # (sum of credits) / (base_loss - merged_loss) - 1
+    entries: tuple[Entry, ...]

@@ -1,0 +1,19 @@
+"""The command line: `hivetune --help`. Every command imports what it needs when it runs, so that help is instant."""
+
+import click
+
+from neurons.cli_network import chain, demo, hub, role_commands
+from neurons.cli_subnet import rewards, subnet, wallet
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="hivetune")
+def main() -> None:
+    """An incentivized training network: miners train DoRA adapters, validators score them, the chain pays."""
+
+
+for command in (demo, *role_commands(), rewards, subnet, wallet, hub, chain):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Commands whose flags are the fields of a settings model, and the one place where errors become exit codes."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+
+from hivetune.errors import HivetuneError
+from hivetune.settings import NodeSettings, Settings
+from hivetune.status import Node, Report
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+AnyNode = TypeVar("AnyNode", bound=NodeSettings)
+
+_FLAG_NAMES = {"json_path": "json"}
+
+
+class Command(click.Command):
+    """A command that ends with one clear line and exit code 2 instead of a traceback for every expected error."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except HivetuneError as error:
+            click.echo(f"hivetune: {' '.join(str(error).split())}", err=True)
+            context.exit(2)
+
+
+def settings_command(
+    name: str, model: type[AnySettings], run: Callable[[AnySettings], None], help_text: str
+) -> click.Command:
+    """A command with a flag for each field of `model`, and --config for a TOML file below them."""
+
+    def callback(config: Path | None, **flags: object) -> None:
+        run(model.load(config, flags))
+
+    config_option = click.Option(
+        ["--config"], type=click.Path(path_type=Path, dir_okay=False), help="TOML file with the same names."
+    )
+    return Command(name, params=[config_option, *_options(model)], callback=callback, help=help_text)
+
+
+def run_from_flags(
+    role: str,
+    model: type[AnyNode],
+    build: Callable[[AnyNode, Any, Path, Report], Node],
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """The whole of a role's entry file: flags, settings, run."""
+    command = role_command(role, model, build, f"Run a {role} until it is stopped.")
+    command.main(args=list(sys.argv[1:] if arguments is None else arguments), prog_name=f"hivetune {role}")
+
+
+def role_command(
+    role: str, model: type[AnyNode], build: Callable[[AnyNode, Any, Path, Report], Node], help_text: str
+) -> click.Command:
+    """A role as a command."""
+
+    def run(settings: AnyNode) -> None:
+        from neurons.process import run_role
+
+        run_role(role, settings, build)
+
+    return settings_command(role, model, run, help_text)
+
+
+def _options(model: type[Settings]) -> list[click.Option]:
+    options = []
+    for name, field in model.model_fields.items():
+        flag = "--" + _FLAG_NAMES.get(name, name).replace("_", "-")
+        default = None if field.is_required() or field.default in ("", None) else field.default
+        text = field.description or ""
+        options.append(
+            click.Option(
+                [flag, name],
+                type=_type(field.annotation),
+                default=None,
+                help=f"{text}  [default: {default}]" if default is not None else text,
+            )
+        )
+    return options
+
+
+def _type(annotation: Any) -> Any:
+    if get_origin(annotation) is Literal:
+        return click.Choice(list(get_args(annotation)))
+    if get_origin(annotation) is UnionType:
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    return click.Path(path_type=Path) if annotation is Path else annotation

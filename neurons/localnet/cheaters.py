@@ -1,0 +1,128 @@
+"""Two ways to earn without work, run as real processes so that everybody sees what they earn: nothing."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from chain.ledger import Ledger
+from hivetune.adapter import FILE_NAME, Stamp, folder_of, write_adapter
+from hivetune.commitments import PREFIX_BYTES, Pointer, SubmissionPointer, pack
+from hivetune.dora import Factors
+from hivetune.files import sha256_of
+from hivetune.model import load_base, target_weights
+from hivetune.releases import Located, ReleaseFollower, read_pointers
+from hivetune.rounds import Phase, Round, round_by_id
+from hivetune.status import Report, Status
+from hub.client import HubClient, NotOnHub
+
+log = logging.getLogger(__name__)
+
+
+class UntrainedAuthor:
+    """A free rider: writes the adapter that PEFT starts from (B = 0, m = the base's row norms) without a step."""
+
+    def __init__(self, ledger: Ledger, follower: ReleaseFollower) -> None:
+        self._ledger = ledger
+        self._follower = follower
+
+    def write(self, located: Located, now: Round, path: Path) -> bool:
+        """A well-formed file that changes nothing."""
+        layout = located.release.layout
+        base = load_base(self._follower.base_folder(located))
+        generator = torch.Generator().manual_seed(now.round_id)
+        factors = {
+            name: Factors(
+                down_RI=torch.randn(layout.rank, base_OI.shape[1], generator=generator) / base_OI.shape[1] ** 0.5,
+                up_OR=torch.zeros(base_OI.shape[0], layout.rank),
+                magnitude_O=base_OI.norm(dim=1),
+            )
+            for name, base_OI in target_weights(base.model, layout).items()
+        }
+        stamp = Stamp(hotkey=self._ledger.hotkey, round_id=now.round_id, release_sha256=located.sha256)
+        write_adapter(path, layout, stamp, factors)
+        return True
+
+
+class CopierNode:
+    """A copier: commits to the first digest it sees on the chain, and uploads its victim's file once revealed."""
+
+    def __init__(
+        self, *, ledger: Ledger, hub: HubClient, follower: ReleaseFollower, repo: str, state: Path, report: Report
+    ) -> None:
+        self._ledger = ledger
+        self._hub = hub
+        self._follower = follower
+        self._repo = repo
+        self._state = state
+        self._report = report
+
+    def step(self) -> int:
+        """Look at every block for something to take."""
+        block = self._ledger.head().number
+        located, now = self._follower.at_block(block)
+        if now is None:
+            return located.release.rounds.first_block
+        following = round_by_id(located.release.rounds, now.round_id + 1).first_block
+        mine = self._own_promise(now)
+        match now.phase(block):
+            case Phase.TRAIN if mine is None:
+                return now.beacon_block if self._promise(located, now) else block + 1
+            case Phase.TRAIN:
+                return now.beacon_block
+            case Phase.REVEAL if mine is not None:
+                return following if self._take(mine, now) else block + 1
+        return following
+
+    def _promise(self, located: Located, now: Round) -> bool:
+        victims = [
+            pointer
+            for hotkey, pointer in self._pointers().items()
+            if isinstance(pointer, SubmissionPointer)
+            and pointer.round_id == now.round_id
+            and hotkey != self._ledger.hotkey
+            and pointer.repo != self._repo
+        ]
+        if not victims:
+            self._report(Status(round_id=now.round_id, activity="looking for a digest to copy"))
+            return False
+        copied = SubmissionPointer(
+            round_id=now.round_id,
+            release_prefix=located.sha256[: 2 * PREFIX_BYTES],
+            file_sha256=victims[0].file_sha256,
+            repo=self._repo,
+        )
+        self._ledger.set_commitment(pack(copied))
+        self._report(Status(round_id=now.round_id, activity="committed", note=f"copied {copied.file_sha256[:12]}"))
+        return True
+
+    def _take(self, mine: SubmissionPointer, now: Round) -> bool:
+        """Upload the victim's file as our own; False while it is not revealed."""
+        name = f"{folder_of(now.round_id)}/{FILE_NAME}"
+        path = self._state / FILE_NAME
+        for pointer in self._pointers().values():
+            if not isinstance(pointer, SubmissionPointer) or pointer.repo == self._repo:
+                continue
+            if pointer.file_sha256 != mine.file_sha256:
+                continue
+            try:
+                revision = self._hub.head(pointer.repo)
+                remote = self._hub.describe(pointer.repo, revision, [name]).get(name)
+            except NotOnHub:
+                return False
+            if remote is None or remote.sha256 != mine.file_sha256:
+                return False
+            self._hub.fetch(pointer.repo, revision, name, sha256=mine.file_sha256, size=remote.size, into=path)
+            self._hub.ensure_repo(self._repo)
+            self._hub.publish(self._repo, {name: path}, message=f"Round {now.round_id}")
+            log.info("round %d: uploaded a copy of %s", now.round_id, sha256_of(path)[:16])
+            self._report(Status(round_id=now.round_id, activity="revealed", note=f"copied {mine.file_sha256[:12]}"))
+            return True
+        return False
+
+    def _own_promise(self, now: Round) -> SubmissionPointer | None:
+        pointer = self._pointers().get(self._ledger.hotkey)
+        return pointer if isinstance(pointer, SubmissionPointer) and pointer.round_id == now.round_id else None
+
+    def _pointers(self) -> dict[str, Pointer]:
+        return {hotkey: pointer for hotkey, (pointer, _) in read_pointers(self._ledger.commitments()).items()}

@@ -1,0 +1,96 @@
+"""What anybody can see of a subnet: receipts and outcomes from the Hub, checked against the chain, and pay."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from chain.ledger import Ledger, Metagraph
+from hivetune.commitments import Pointer, ReceiptPointer, ReleasePointer
+from hivetune.errors import RetryableError
+from hivetune.records import MergeOutcome, Receipt, outcome_path, receipt_path
+from hivetune.releases import read_pointers
+from hub.client import HubClient, NotOnHub
+
+log = logging.getLogger(__name__)
+
+_MAX_RECORD_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """One payout: what each hotkey got in one block, in rao."""
+
+    block: int
+    emission_rao: dict[str, int]
+
+
+@dataclass(kw_only=True, slots=True)
+class Observer:
+    """Reads a subnet from outside; keeps what it has read, because the past does not change."""
+
+    ledger: Ledger
+    hub: HubClient | None
+    _receipts: dict[tuple[str, int], Receipt] = field(default_factory=dict)
+    _epochs: dict[int, Epoch] = field(default_factory=dict)
+
+    def pointers(self) -> dict[str, Pointer]:
+        """Every hotkey's well-formed pointer."""
+        return {hotkey: pointer for hotkey, (pointer, _) in read_pointers(self.ledger.commitments()).items()}
+
+    def receipts(self, round_id: int | None, metagraph: Metagraph) -> list[Receipt]:
+        """The validators' receipts of a round (None: each one's last), the largest stake first."""
+        found = []
+        pointers = self.pointers()
+        for neuron in sorted(metagraph.neurons, key=lambda neuron: -neuron.stake_rao):
+            pointer = pointers.get(neuron.hotkey)
+            if isinstance(pointer, ReceiptPointer):
+                receipt = self._receipt(neuron.hotkey, pointer, pointer.round_id if round_id is None else round_id)
+                if receipt is not None:
+                    found.append(receipt)
+        return found
+
+    def outcome(self, round_id: int, metagraph: Metagraph) -> MergeOutcome | None:
+        """What the averager made of a round; None when it has said nothing yet."""
+        pointer = self.pointers().get(metagraph.owner_hotkey)
+        if self.hub is None or not isinstance(pointer, ReleasePointer):
+            return None
+        try:
+            head = self.hub.head(pointer.repo)
+            data = self.hub.read_bytes(pointer.repo, head, outcome_path(round_id), max_bytes=_MAX_RECORD_BYTES)
+        except NotOnHub:
+            return None
+        return MergeOutcome.parse(data)
+
+    def epochs(self, first_block: int, last_block: int) -> Iterator[Epoch]:
+        """Every payout in a range of blocks, oldest first, as far back as the chain's state reaches."""
+        block = self.ledger.next_epoch_block(max(first_block - 1, 0))
+        while block <= last_block:
+            if block not in self._epochs:
+                try:
+                    metagraph = self.ledger.metagraph(self.ledger.block_hash(block))
+                except RetryableError as error:
+                    log.warning("block %d: %s", block, error)
+                    block = self.ledger.next_epoch_block(block)
+                    continue
+                emission = {neuron.hotkey: neuron.emission_rao for neuron in metagraph.neurons}
+                self._epochs[block] = Epoch(block=block, emission_rao=emission)
+            yield self._epochs[block]
+            block = self.ledger.next_epoch_block(block)
+
+    def _receipt(self, hotkey: str, pointer: ReceiptPointer, round_id: int) -> Receipt | None:
+        """The receipt of a round; the last one is checked against the chain, an earlier one is read as published."""
+        if self.hub is None or round_id > pointer.round_id:
+            return None
+        if (hotkey, round_id) not in self._receipts:
+            try:
+                data = self.hub.read_bytes(
+                    pointer.repo, pointer.revision, receipt_path(round_id), max_bytes=_MAX_RECORD_BYTES
+                )
+            except NotOnHub:
+                return None
+            if round_id == pointer.round_id and hashlib.sha256(data).hexdigest() != pointer.receipt_sha256:
+                log.warning("%s: the receipt of round %d is not the one on the chain", hotkey, round_id)
+                return None
+            self._receipts[hotkey, round_id] = Receipt.parse(data)
+        return self._receipts[hotkey, round_id]

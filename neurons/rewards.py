@@ -1,0 +1,138 @@
+"""`hivetune rewards`: what the chain pays to whom, and the validators' reasons."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from chain.ledger import Ledger
+from hivetune.errors import ConfigError
+from hivetune.records import Entry
+from hub.client import HubClient
+from neurons.daemon import stopped_by_signals
+from neurons.observer import Observer
+from neurons.results import RAO
+
+_POLL_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reward:
+    """One neuron's line; amounts in tokens."""
+
+    uid: int
+    hotkey: str
+    role: str
+    stake: float
+    incentive: float
+    dividends: float
+    emission: float  # of the last epoch, or of the round's epochs with --round
+    total_earned: float
+    submission: str  # repository and start of the digest; "" without one
+    verdict: str
+    weight: float | None
+
+
+def show_rewards(
+    chain: str,
+    netuid: int,
+    hub_url: str | None,
+    hotkey: str | None,
+    round_id: int | None,
+    *,
+    as_json: bool,
+    watch: bool,
+) -> None:
+    """Print the table once, or keep it up to date until a signal."""
+    hub = HubClient(hub_url) if hub_url else None
+    observer = Observer(ledger=Ledger(chain, netuid), hub=hub)
+    rewards = read_rewards(observer, hotkey, round_id)
+    if not watch:
+        print_rewards(rewards, as_json=as_json)
+        return
+    with stopped_by_signals(), Live(rewards_table(rewards), console=Console()) as live:
+        while True:
+            time.sleep(_POLL_S)
+            live.update(rewards_table(read_rewards(observer, hotkey, round_id)))
+
+
+def read_rewards(observer: Observer, hotkey: str | None, round_id: int | None) -> list[Reward]:
+    """Every neuron, or one; ConfigError for a hotkey that is not there."""
+    metagraph = observer.ledger.metagraph()
+    if hotkey is not None and metagraph.by_hotkey(hotkey) is None:
+        raise ConfigError(f"hotkey {hotkey} is not registered on subnet {metagraph.netuid}")
+    receipts = observer.receipts(round_id, metagraph)
+    entries = {entry.hotkey: entry for entry in receipts[0].entries} if receipts else {}
+    validators = {receipt.validator for receipt in receipts}
+    total: dict[str, int] = {}
+    for epoch in observer.epochs(0, metagraph.head.number):
+        for name, rao in epoch.emission_rao.items():
+            total[name] = total.get(name, 0) + rao
+    found = []
+    for neuron in metagraph.neurons:
+        if hotkey is not None and neuron.hotkey != hotkey:
+            continue
+        entry = entries.get(neuron.hotkey)
+        found.append(
+            Reward(
+                uid=neuron.uid,
+                hotkey=neuron.hotkey,
+                role=_role(neuron.hotkey, metagraph.owner_hotkey, validators),
+                stake=neuron.stake_rao / RAO,
+                incentive=neuron.incentive,
+                dividends=neuron.dividends,
+                emission=neuron.emission_rao / RAO,
+                total_earned=total.get(neuron.hotkey, 0) / RAO,
+                submission=f"{entry.repo} {entry.file_sha256[:8]}" if entry else "",
+                verdict=_verdict(entry),
+                weight=entry.weight if entry else None,
+            )
+        )
+    return found
+
+
+def print_rewards(rewards: list[Reward], *, as_json: bool) -> None:
+    """A table, or JSON."""
+    console = Console()
+    if as_json:
+        console.print_json(json.dumps([asdict(reward) for reward in rewards]))
+    else:
+        console.print(rewards_table(rewards))
+
+
+def rewards_table(rewards: list[Reward]) -> Table:
+    """One line a neuron."""
+    table = Table(title="Rewards (tokens)", title_justify="left")
+    for column in ("uid", "stake", "incent.", "divid.", "emission", "earned"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("hotkey", no_wrap=True)
+    table.add_column("role", no_wrap=True)
+    table.add_column("last submission and verdict", overflow="fold")
+    for reward in rewards:
+        table.add_row(
+            str(reward.uid),
+            f"{reward.stake:.2f}",
+            f"{reward.incentive:.3f}",
+            f"{reward.dividends:.3f}",
+            f"{reward.emission:.2f}",
+            f"{reward.total_earned:.2f}",
+            f"{reward.hotkey[:8]}…",
+            reward.role,
+            f"{reward.submission} {reward.verdict}".strip(),
+        )
+    return table
+
+
+def _role(hotkey: str, owner: str, validators: set[str]) -> str:
+    if hotkey == owner:
+        return "owner"
+    return "validator" if hotkey in validators else "miner"
+
+
+def _verdict(entry: Entry | None) -> str:
+    if entry is None:
+        return ""
+    return entry.verdict if entry.verdict == "paid" else f"{entry.verdict}: {entry.reason}"

@@ -1,0 +1,155 @@
+"""What `hivetune subnet create|register|status` do."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from averager.genesis import DEFAULT_SCORING, GenesisPlan
+from chain.keys import Keypair, keypair_from_uri, load_coldkey, load_hotkey
+from chain.ledger import Ledger
+from chain.subnet_admin import SubnetAdmin
+from hivetune.commitments import ReleasePointer
+from hivetune.errors import ConfigError
+from hub.client import HubClient
+from neurons.localnet.assets import prepare_base, prepare_documents
+from neurons.observer import Observer
+from neurons.results import RAO
+from neurons.subnet import (
+    CorpusPlan,
+    open_private_chain,
+    plan_rounds,
+    prepare_corpus,
+    publish_release_zero,
+    tune_private_subnet,
+    wait_until_startable,
+)
+from neurons.wiring import hub_token
+
+if TYPE_CHECKING:
+    from hivetune.cutting import Layout
+
+PASSWORD_VARIABLE = "BT_WALLET_PASSWORD"
+_START_TIMEOUT_S = 600.0
+_PHASES = {"deadline": 0.55, "reveal_end": 0.65, "score_end": 0.9}  # shares of a round
+_EVALUATION_SHARE = 0.1
+_TEST_SHARE = 0.05
+
+
+def create(
+    *,
+    chain: str,
+    hub_url: str,
+    wallet: str,
+    hotkey: str,
+    wallet_path: Path,
+    base: str,
+    corpus: str,
+    shards: "Layout",
+    num_shards: int,
+    sequence_length: int,
+    rank: int,
+    repo: str,
+    score_sequences: int,
+    sudo: str,
+    tempo: int | None,
+    cache: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Create a subnet; all that can fail on the user's side is checked before the chain burns anything."""
+    if tempo is not None and not sudo:
+        raise ConfigError("--tempo needs --sudo: on a public chain the tempo is the chain's to set")
+    root = wallet_path.expanduser()
+    owner, coldkey = load_hotkey(root, wallet, hotkey), read_coldkey(root, wallet)
+    hub = HubClient(hub_url, token=hub_token())
+    account = hub.whoami()
+    base_folder = prepare_base(base, cache, say)
+    corpus_plan = CorpusPlan(
+        num_shards=num_shards,
+        layout=shards,
+        sequence_length=sequence_length,
+        evaluation_fraction=_EVALUATION_SHARE,
+        test_fraction=_TEST_SHARE,
+        seed=0,
+    )
+    corpus_files = prepare_corpus(prepare_documents(corpus, cache, say), corpus_plan, cache / "corpora" / wallet)
+    admin = SubnetAdmin(chain, coldkey)
+    root_admin = SubnetAdmin(chain, keypair_from_uri(sudo)) if sudo else None
+    if root_admin is not None:
+        open_private_chain(root_admin)
+    netuid = admin.register_network(str(owner.ss58_address))
+    say(f"created subnet {netuid}")
+    if root_admin is not None:
+        tune_private_subnet(root_admin, netuid, {} if tempo is None else {"tempo": tempo})
+    ledger = Ledger(chain, netuid, keypair=owner)
+    say("waiting until the chain lets it start")
+    wait_until_startable(ledger, ledger.head().number, timeout_s=_START_TIMEOUT_S)
+    admin.start(netuid)
+    plan = GenesisPlan(
+        repo=repo or f"{account}/releases",
+        data_repo=f"{account}/corpus",
+        rank=rank,
+        alpha=2.0 * rank,
+        num_shards=num_shards,
+        sequence_length=sequence_length,
+        rounds=plan_rounds(ledger, **_PHASES),
+        scoring=DEFAULT_SCORING.model_copy(
+            update={"score_sequences": score_sequences, "accept_sequences": score_sequences}
+        ),
+    )
+    release = publish_release_zero(hub, ledger, base_folder, corpus_files, plan)
+    say(f"release 0 is out; round 0 starts with block {release.rounds.first_block}")
+
+
+def register(
+    chain: str, netuid: int, wallet: str, hotkey: str, wallet_path: Path, stake: float, say: Callable[[str], None]
+) -> None:
+    """Register a hotkey and, for a validator, stake on it."""
+    key = load_hotkey(wallet_path, wallet, hotkey)
+    admin = SubnetAdmin(chain, read_coldkey(wallet_path, wallet))
+    ledger = Ledger(chain, netuid)
+    address = str(key.ss58_address)
+    if ledger.metagraph().by_hotkey(address) is None:
+        admin.register(netuid, address)
+    if stake > 0:
+        admin.add_stake(netuid, address, round(stake * RAO))
+    neuron = ledger.metagraph().by_hotkey(address)
+    if neuron is None:
+        raise ConfigError(f"hotkey {address} did not get a place on subnet {netuid}")
+    say(f"hotkey {address} is uid {neuron.uid} with stake {neuron.stake_rao / RAO:.2f}")
+
+
+def status(chain: str, netuid: int, hub_url: str | None) -> None:
+    """Print a subnet's block, release and neurons."""
+    ledger = Ledger(chain, netuid)
+    metagraph = ledger.metagraph()
+    observer = Observer(ledger=ledger, hub=HubClient(hub_url) if hub_url else None)
+    pointer = observer.pointers().get(metagraph.owner_hotkey)
+    release = f"release {pointer.number} in {pointer.repo}" if isinstance(pointer, ReleasePointer) else "no release"
+    console = Console()
+    console.print(
+        f"subnet {netuid} at block {metagraph.head.number}: {release}, tempo {metagraph.tempo}, "
+        f"next payout in block {ledger.next_epoch_block(metagraph.head.number)}",
+        highlight=False,
+    )
+    table = Table()
+    for column in ("uid", "stake", "permit", "last update"):
+        table.add_column(column, justify="right")
+    table.add_column("hotkey")
+    for neuron in metagraph.neurons:
+        table.add_row(
+            str(neuron.uid),
+            f"{neuron.stake_rao / RAO:.2f}",
+            "yes" if neuron.permit else "",
+            str(neuron.last_update),
+            neuron.hotkey,
+        )
+    console.print(table)
+
+
+def read_coldkey(wallet_path: Path, wallet: str) -> Keypair:
+    """The coldkey, with the password from the environment when the file is encrypted."""
+    return load_coldkey(wallet_path, wallet, password=os.environ.get(PASSWORD_VARIABLE))

@@ -1,0 +1,103 @@
+"""Where nodes get their chain and Hub: the only place that builds them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from averager.node import AveragerNode
+from averager.settings import AveragerSettings
+from chain.keys import load_hotkey
+from chain.ledger import Ledger
+from hivetune.errors import ConfigError
+from hivetune.releases import ReleaseFollower
+from hivetune.settings import HUB_TOKEN_VARIABLE, NodeSettings
+from hivetune.status import Node, Report
+from hub.client import HubClient
+from hub.revealed import RevealedFiles
+from miner.author import TrainingAuthor
+from miner.node import MinerNode
+from miner.settings import MinerSettings
+from validator.node import ValidatorNode
+from validator.settings import ValidatorSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connections:
+    """A node's two clients, checked: the subnet exists, the hotkey is registered, the token works."""
+
+    ledger: Ledger
+    hub: HubClient
+    owner: str  # of the Hub token
+
+    def repo(self, configured: str, name: str) -> str:
+        """The configured repository, or one of the token's owner."""
+        return configured or f"{self.owner}/{name}"
+
+
+def connect(settings: NodeSettings) -> Connections:
+    """Both clients for a node's settings; ConfigError in one line for whatever is missing."""
+    keypair = load_hotkey(settings.wallet_path.expanduser(), settings.wallet, settings.hotkey)
+    ledger = Ledger(settings.chain, settings.netuid, keypair=keypair)
+    if ledger.metagraph().by_hotkey(ledger.hotkey) is None:
+        raise ConfigError(
+            f"hotkey {ledger.hotkey} is not registered on subnet {settings.netuid}: run `hivetune subnet register`"
+        )
+    hub = HubClient(settings.hub, token=hub_token())
+    return Connections(ledger=ledger, hub=hub, owner=hub.whoami())
+
+
+def hub_token() -> str:
+    """The Hub token of this process; ConfigError when there is none."""
+    token = os.environ.get(HUB_TOKEN_VARIABLE, "")
+    if not token:
+        raise ConfigError(f"set {HUB_TOKEN_VARIABLE} to a Hub token with write access")
+    return token
+
+
+def state_folder(settings: NodeSettings, role: str) -> Path:
+    """The node's own folder below the configured one."""
+    folder = settings.state.expanduser() / f"{role}-{settings.wallet}-{settings.hotkey}-{settings.netuid}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def build_miner(settings: MinerSettings, connections: Connections, state: Path, report: Report) -> Node:
+    """An honest miner."""
+    follower = ReleaseFollower(connections.ledger, connections.hub, state)
+    return MinerNode(
+        ledger=connections.ledger,
+        hub=connections.hub,
+        follower=follower,
+        author=TrainingAuthor(settings, connections.ledger, follower, report),
+        repo=connections.repo(settings.repo, f"{settings.hotkey}-adapters"),
+        state=state,
+        report=report,
+    )
+
+
+def build_validator(settings: ValidatorSettings, connections: Connections, state: Path, report: Report) -> Node:
+    """A validator."""
+    return ValidatorNode(
+        ledger=connections.ledger,
+        hub=connections.hub,
+        source=RevealedFiles(connections.hub, download_s=settings.fetch_seconds),
+        follower=ReleaseFollower(connections.ledger, connections.hub, state),
+        repo=connections.repo(settings.repo, f"{settings.hotkey}-receipts"),
+        state=state,
+        report=report,
+    )
+
+
+def build_averager(settings: AveragerSettings, connections: Connections, state: Path, report: Report) -> Node:
+    """The subnet's averager."""
+    follower = ReleaseFollower(connections.ledger, connections.hub, state)
+    current, _ = follower.current()
+    return AveragerNode(
+        ledger=connections.ledger,
+        hub=connections.hub,
+        source=RevealedFiles(connections.hub, download_s=settings.fetch_seconds),
+        follower=follower,
+        repo=settings.repo or current.repo,
+        state=state,
+        report=report,
+    )

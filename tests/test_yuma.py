@@ -1,0 +1,237 @@
+"""Yuma: recorded epochs of the real runtime, the pallet's own numbers, and properties that need no oracle."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chain import fixedpoint as fx
+from chain.yuma import EpochInput, EpochOutput, consensus, first_difference, main, read_cases, run_epoch
+
+GOLDEN = Path(__file__).parent / "golden" / "yuma_spec300.json"
+RAO = 10**9
+
+
+def make_input(n: int, **changes: object) -> EpochInput:
+    empty: tuple[tuple[tuple[int, int], ...], ...] = ((),) * n
+    start = EpochInput(
+        n=n, block=100, tempo=1, stake=(0,) * n, weights=empty, bonds=empty, last_update=(99,) * n,
+        block_at_registration=(0,) * n, activity_cutoff=5000, permit=(True,) * n, max_validators=n, kappa=32767,
+        bonds_penalty=65535, bonds_moving_average=900_000, yuma3=False, liquid_alpha=False, alpha_values=(45875, 58982),
+        steepness=1000, stake_threshold=0, owner_uid=-1, emission_rao=RAO,
+    )  # fmt: skip
+    return replace(start, **changes)  # type: ignore[arg-type]
+
+
+def test_all_recorded_epochs_of_the_runtime_agree() -> None:
+    cases = read_cases(GOLDEN)
+    assert len(cases) == 100
+    assert [first_difference(*case) for case in cases] == [None] * 100
+
+
+def test_the_checker_names_the_field_that_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = json.loads(GOLDEN.read_text())
+    recorded["cases"] = recorded["cases"][4:6]
+    recorded["cases"][1]["out"]["incentive"][0] ^= 1
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(recorded))
+    assert main([str(changed)]) == 1
+    assert capsys.readouterr().out == "case 1: incentive differs\n1 of 2 recorded epochs agree\n"
+    assert main([str(GOLDEN)]) == 0
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"spec_version": 300, "cases": [{}]}', '{"spec_version": 300, "cases": 3}']
+)
+def test_the_checker_says_in_one_line_that_a_file_is_unreadable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    assert main([str(path)]) == 2
+    assert main([str(tmp_path / "missing.json")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert str(path) in lines[0]
+
+
+def test_the_checker_refuses_vectors_of_the_wrong_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = json.loads(GOLDEN.read_text())
+    recorded["cases"] = recorded["cases"][:1]
+    recorded["cases"][0]["in"]["stake"] = [1]
+    path = tmp_path / "short.json"
+    path.write_text(json.dumps(recorded))
+    assert main([str(path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def step(inputs: EpochInput, **changes: object) -> tuple[EpochOutput, EpochInput]:
+    """One epoch, and the input of the next with the bonds carried over."""
+    inputs = replace(inputs, **changes)  # type: ignore[arg-type]
+    output = run_epoch(inputs)
+    return output, replace(inputs, block=inputs.block + 1, bonds=output.bonds, last_update=(inputs.block,) * inputs.n)
+
+
+def column(output: EpochOutput, uid: int, rows: int) -> list[int]:
+    return [dict(output.bonds[row]).get(uid, 0) for row in range(rows)]
+
+
+def test_bonds_follow_stake_and_decay_as_in_the_pallets_test() -> None:
+    row = ((4, 16383), (5, 32767), (6, 49149), (7, 65535))
+    inputs = make_input(
+        8,
+        stake=(1, 2, 3, 4, 0, 0, 0, 0),
+        permit=(True,) * 4 + (False,) * 4,
+        weights=(row,) * 4 + ((),) * 4,
+        max_validators=4,
+    )
+    output, inputs = step(inputs)
+    for miner in range(4, 8):
+        assert column(output, miner, 4) == [16383, 32767, 49151, 65535]
+    output, inputs = step(inputs, weights=(((0, 65535),), row, row, row) + ((),) * 4)
+    output, inputs = step(inputs, weights=(((0, 65535),), ((1, 65535),), row, row) + ((),) * 4)
+    assert column(output, 7, 4) == [12603, 28321, 49151, 65535]
+    last = (((0, 65535),), ((1, 65535),), ((2, 65535),), row)
+    output, inputs = step(inputs, weights=last + ((),) * 4)
+    assert column(output, 7, 4) == [12602, 28320, 49150, 65535]
+    last = (((0, 65535),), ((1, 65535),), ((7, 65535),), row)
+    found = []
+    for _ in range(3):
+        output, inputs = step(inputs, weights=last + ((),) * 4)
+        found.append(column(output, 7, 4)[:2])
+    assert found == [[10951, 24609], [9559, 21482], [8376, 18824]]
+
+
+def test_yuma_3_moves_bonds_when_the_majority_moves_first() -> None:
+    first, second = ((3, 65535), (4, 0)), ((3, 0), (4, 65535))
+    inputs = make_input(
+        5, stake=(8, 1, 1, 0, 0), permit=(True, True, True, False, False), max_validators=3, yuma3=True,
+        liquid_alpha=True, alpha_values=(6554, 19661), bonds_moving_average=975_000, bonds_penalty=0,
+    )  # fmt: skip
+    nobody: tuple[tuple[tuple[int, int], ...], ...] = ((), ())
+    rounds = [(first,) * 3, (second, first, first), (second, second, first)] + [(second,) * 3] * 3
+    bonds, dividends = [], []
+    for rows in rounds:
+        output, inputs = step(inputs, weights=rows + nobody)
+        bonds.append([column(output, miner, 3) for miner in (3, 4)])
+        dividends.append([share / 65535 for share in output.dividends[:3]])
+    assert bonds[0] == [[pytest.approx(0.1013 * 65535, abs=7)] * 3, [0] * 3]
+    assert [x / 65535 for x in bonds[1][0]] == pytest.approx([0.0908, 0.3697, 0.3697], abs=1e-4)
+    assert [x / 65535 for x in bonds[1][1]] == pytest.approx([0.1013, 0, 0], abs=1e-4)
+    assert [x / 65535 for x in bonds[5][0]] == pytest.approx([0.0588, 0.2157, 0.3089], abs=1e-4)
+    assert [x / 65535 for x in bonds[5][1]] == pytest.approx([0.4139, 0.3478, 0.2742], abs=1e-4)
+    assert dividends[1] == pytest.approx([1, 0, 0], abs=1e-3)
+    assert dividends[2] == pytest.approx([0.9382, 0.0618, 0], abs=1e-3)
+    assert dividends[5] == pytest.approx([0.8418, 0.0884, 0.0697], abs=1e-3)
+
+
+def test_the_owner_keeps_permit_and_stake_below_the_threshold() -> None:
+    inputs = make_input(4, stake=(1, 50, 60, 70), max_validators=2, stake_threshold=10, owner_uid=0)
+    assert run_epoch(inputs).permit == (True, False, True, True)
+    assert run_epoch(inputs).stake_weight[0] > 0
+    assert run_epoch(replace(inputs, owner_permit=False)).permit == (False, False, True, True)
+
+
+def test_among_equal_stakes_the_higher_uid_gets_the_permit() -> None:
+    assert run_epoch(make_input(4, stake=(5, 5, 5, 5), max_validators=2)).permit == (False, False, True, True)
+
+
+def test_weights_for_a_uid_that_registered_later_do_not_count() -> None:
+    weights = (((1, 1), (2, 1)), (), ())
+    inputs = make_input(3, stake=(5, 0, 0), weights=weights)
+    assert run_epoch(inputs).incentive == (0, 32767, 32767)
+    assert run_epoch(replace(inputs, block_at_registration=(0, 99, 0))).incentive == (0, 0, 65535)
+
+
+def test_weights_committed_before_a_uid_registered_do_not_count() -> None:
+    inputs = make_input(3, stake=(5, 0, 0), weights=(((1, 1), (2, 1)), (), ()), block_at_registration=(0, 50, 0))
+    assert run_epoch(replace(inputs, pending_commits=((0, 40),))).incentive == (0, 0, 65535)
+    assert run_epoch(replace(inputs, pending_commits=((0, 50),))).incentive == (0, 32767, 32767)
+
+
+def test_consensus_is_the_largest_weight_that_kappa_of_the_stake_supports() -> None:
+    weights = {0: {3: 100}, 1: {3: 30, 2: 70}, 2: {3: 10, 4: 90}, 3: {4: 100}}
+    verdict = consensus([40, 40, 20, 1000, 0], [True, True, True, False, False], weights, 32767, 5)
+    assert verdict == pytest.approx([0, 0, 0, 0.3, 0], abs=1e-6)
+
+
+def test_consensus_drops_self_weights_before_it_normalises() -> None:
+    assert consensus([1, 0], [True, False], {0: {0: 65535, 1: 1}}, 32767, 2) == [0.0, 1.0]
+
+
+def test_consensus_between_epochs_is_what_the_epoch_stores() -> None:
+    for inputs, recorded in read_cases(GOLDEN):
+        if min(inputs.last_update) <= max(inputs.block_at_registration) or inputs.activity_cutoff < 100:
+            continue
+        rows = {uid: {to: w for to, w in row if uid or to} for uid, row in enumerate(inputs.weights)}
+        if any(to == inputs.owner_uid for to, _ in inputs.weights[inputs.owner_uid]):
+            continue  # the owner's self-weight counts in the epoch
+        found = consensus(inputs.stake, inputs.permit, rows, inputs.kappa, inputs.n)
+        assert tuple(int(value * 65535) for value in found) == tuple(recorded["consensus"])  # type: ignore[arg-type]
+
+
+WEIGHTS = st.lists(
+    st.dictionaries(st.integers(0, 5), st.integers(0, 6000), max_size=6).map(lambda row: tuple(sorted(row.items()))),
+    min_size=6, max_size=6,
+).map(tuple)  # fmt: skip
+STAKES = st.lists(st.integers(0, 10**15), min_size=6, max_size=6).map(tuple)
+
+
+@given(weights=WEIGHTS, stake=STAKES, yuma3=st.booleans(), liquid=st.booleans(), penalty=st.integers(0, 65535))
+@settings(max_examples=60, deadline=None)
+def test_never_more_is_paid_than_was_emitted(
+    weights: tuple[tuple[tuple[int, int], ...], ...], stake: tuple[int, ...], yuma3: bool, liquid: bool, penalty: int
+) -> None:
+    inputs = make_input(
+        6, weights=weights, stake=stake, yuma3=yuma3, liquid_alpha=liquid, bonds_penalty=penalty, emission_rao=7 * RAO
+    )
+    output = run_epoch(inputs)
+    assert sum(output.emission) <= 7 * RAO
+    assert sum(output.server_emission) + sum(output.validator_emission) <= 7 * RAO
+    if any(stake):
+        assert sum(output.emission) > 7 * RAO - 50
+
+
+@given(weights=WEIGHTS, stake=STAKES, scale=st.integers(2, 10), yuma3=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_only_the_proportions_of_a_row_of_weights_matter(
+    weights: tuple[tuple[tuple[int, int], ...], ...], stake: tuple[int, ...], scale: int, yuma3: bool
+) -> None:
+    scaled = tuple(tuple((uid, weight * scale) for uid, weight in row) for row in weights)
+    inputs = make_input(6, weights=weights, stake=stake, yuma3=yuma3)
+    assert run_epoch(inputs) == run_epoch(replace(inputs, weights=scaled))
+
+
+@given(stake=st.lists(st.integers(1, 50), min_size=1, max_size=9), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_the_weighted_median_is_supported_by_the_majority(stake: list[int], data: st.DataObject) -> None:
+    score = data.draw(st.lists(st.integers(0, 5), min_size=len(stake), max_size=len(stake)))
+    everything = sum(stake)
+    majority = data.draw(st.integers(1, everything))
+    found = fx.weighted_median(stake, score, everything - majority, everything)
+    supported = [
+        value
+        for value in score
+        if sum(s for s, v in zip(stake, score, strict=True) if v >= value) > everything - (everything - majority)
+    ]
+    at_least = sum(s for s, v in zip(stake, score, strict=True) if v >= found)
+    assert at_least >= majority
+    assert all(value <= found for value in supported)
+
+
+def test_fixed_point_rounds_and_saturates_as_the_chain_does() -> None:
+    half = fx.ONE // 2
+    assert fx.mul(-1, half) == -1  # rounded down
+    assert fx.div(-1, 2 * fx.ONE) == 0  # rounded towards zero
+    assert fx.div(fx.ONE, 0) == 0
+    assert fx.mul(fx.HIGHEST, fx.HIGHEST) == fx.HIGHEST
+    assert fx.add(fx.LOWEST, -1) == fx.LOWEST
+    assert fx.to_u16(fx.ONE) == 65535
+    assert fx.to_u16(half) == 32767
+    assert fx.exp(0) == fx.ONE
+    assert fx.exp(fx.ONE) == 11674931554  # floor(e * 2**32)
+    assert fx.exp(-20 * fx.ONE) == 8
+    assert fx.exp(30 * fx.ONE) == fx.HIGHEST
