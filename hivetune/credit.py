@@ -3,19 +3,19 @@
 credit_i = -integral_0^1 <grad L(W + t D), c_i D_i> dt with D = sum c_i D_i, by Gauss-Legendre (Aumann and Shapley 1974;
 Sundararajan et al. 2017, arXiv:1703.01365, for the path integral). The credits add up to L(W) - L(W + D) up to the
 quadrature error; two nodes leave about 0.1 % at these step sizes, the gradient at the base alone overpays by 75 %.
-One gradient pass a node serves every adapter, and no adapter's dense delta is formed.
+One backward pass a node serves every adapter, and neither weight gradients nor an adapter's dense delta are formed.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from hivetune.dora import inner_products
 from hivetune.evaluation import Batch, batch_nats
 from hivetune.merging import Adapter, merge_deltas, moved
 from hivetune.model import BaseModel
+from hivetune.taps import LayerTaps
 
 NODES = 2
 
@@ -43,21 +43,14 @@ def aumann_shapley(
     delta = merge_deltas(weights, adapters, coefficients, scale)
     credits_BA = np.zeros((len(batches), len(adapters)))
     for position, node_weight in gauss_legendre(nodes):
-        point = {name: weight.requires_grad_() for name, weight in moved(weights, delta, position).items()}
+        point = moved(weights, delta, position)
         for row, batch in enumerate(batches):
-            gradients = torch.autograd.grad(batch_nats(base, batch, point), list(point.values()))
-            products = _products(dict(zip(point, gradients, strict=True)), weights, adapters, scale)
+            with LayerTaps(base.model, list(weights)) as taps:
+                nats = batch_nats(base, batch, point)
+                traces = taps.backward(nats)
+            products = np.zeros(len(adapters))
+            for name, trace in traces:
+                layer = [(c, a.factors[name], a.shapes[name]) for c, a in zip(coefficients, adapters, strict=True)]
+                products += inner_products(trace.gradient_NO, trace.inputs_NI, trace.outputs_NO, layer, position, scale)
             credits_BA[row] -= node_weight * np.asarray(coefficients) * products
     return credits_BA
-
-
-@torch.no_grad()
-def _products(
-    gradients: Mapping[str, Tensor], weights: Mapping[str, Tensor], adapters: Sequence[Adapter], scale: float
-) -> np.ndarray:
-    """<G, D_i> summed over layers, per adapter."""
-    total_A = np.zeros(len(adapters))
-    for name, gradient_OI in gradients.items():
-        layers = [(adapter.factors[name], adapter.shapes[name]) for adapter in adapters]
-        total_A += inner_products(gradient_OI, weights[name], layers, scale)
-    return total_A

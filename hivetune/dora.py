@@ -1,9 +1,10 @@
 """DoRA mathematics in weight space, from the factors where the dense delta is not needed.
 
 W' = diag(g) (W0 + s B A) with g = m / ||W0 + s B A|| per output row (Liu et al. 2024, arXiv:2402.09353, section 4.1);
-the delta is D = W' - W0 = diag(g - 1) W0 + s diag(g) B A. Shapes: O = out features, I = in features, R = rank.
+the delta is D = W' - W0 = diag(g - 1) W0 + s diag(g) B A. Shapes: O = out features, I = in features, R = rank, K = all ranks together, N = tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,22 +63,37 @@ def shape_of(base_OI: Tensor, factors: Factors, scale: float) -> Shape:
 
 
 def inner_products(
-    gradient_OI: Tensor, base_OI: Tensor, adapters: list[tuple[Factors, Shape]], scale: float
+    outputs_gradient_NO: Tensor,
+    inputs_NI: Tensor,
+    outputs_NO: Tensor,
+    adapters: Sequence[tuple[float, Factors, Shape]],
+    position: float,
+    scale: float,
 ) -> list[float]:
-    """<G, D_i> for every adapter i of one layer: the first term's row sums are shared, the rest is one thin product.
+    """<G, D_i> of one layer for every adapter i, where G = dL/dW at W = W0 + t sum_j c_j D_j.
 
-    <G, D_i> = sum (g_i - 1) rowsum(G * W0) + s sum g_i rowsum((G A_i^T) * B_i).
+    Neither G nor a D_i is formed: with N tokens' inputs x, outputs y = W x (without bias) and dL/dy,
+    <G, D_i> = sum ((g_i - 1) a + l_i) over rows, l_i = s g_i rowsum((G A_i^T) * B_i), G A_i^T = dL/dy^T (x A_i^T).
+    The rows a = rowsum(G * W0) follow from rowsum(G * W) = sum_N dL/dy * y, which is at hand:
+    a = (rowsum(G * W) - t sum_j c_j l_j) / (1 + t sum_j c_j (g_j - 1)). The denominator is positive for t < 1 and
+    sum c_j <= 1, because gains are not negative. `adapters` holds (c_i, factors, shape), `position` is t.
     """
-    shared_O = (gradient_OI * base_OI).sum(1)
-    stacked_NI = torch.cat([factors.down_RI for factors, _ in adapters])
-    projected_ON = gradient_OI @ stacked_NI.T
-    products, start = [], 0
-    for factors, shape in adapters:
-        rank = factors.down_RI.shape[0]
-        low_rank_O = (projected_ON[:, start : start + rank] * factors.up_OR).sum(1)
-        start += rank
-        products.append(float(((shape.gain_O - 1) * shared_O + scale * shape.gain_O * low_rank_O).double().sum()))
-    return products
+    stacked_KI = torch.cat([factors.down_RI for _, factors, _ in adapters])
+    projected_OK = outputs_gradient_NO.T @ (inputs_NI @ stacked_KI.T)
+    along_O = (outputs_gradient_NO * outputs_NO).sum(0)
+    stretch_O = torch.ones_like(along_O)
+    low_rank, start = [], 0
+    for coefficient, factors, shape in adapters:
+        part_OR = projected_OK[:, start : start + len(factors.down_RI)]
+        start += len(factors.down_RI)
+        low_rank.append(scale * shape.gain_O * (part_OR * factors.up_OR).sum(1))
+        along_O = along_O - position * coefficient * low_rank[-1]
+        stretch_O = stretch_O + position * coefficient * (shape.gain_O - 1)
+    base_O = along_O / stretch_O
+    return [
+        float(((shape.gain_O - 1) * base_O + low_rank_O).double().sum())
+        for (_, _, shape), low_rank_O in zip(adapters, low_rank, strict=True)
+    ]
 
 
 def _gain(magnitude: Tensor, norm: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class UntrainedAuthor:
 
 
 class CopierNode:
-    """A copier: commits to the first digest it sees on the chain, and uploads its victim's file once revealed."""
+    """A copier: commits to the newest digest on the chain, and uploads its victim's file once revealed."""
 
     def __init__(
         self, *, ledger: Ledger, hub: HubClient, follower: ReleaseFollower, repo: str, state: Path, report: Report
@@ -58,7 +58,7 @@ class CopierNode:
         self._report = report
 
     def step(self) -> int:
-        """Look at every block for something to take."""
+        """Look for something to take, ever more often towards the deadline."""
         block = self._ledger.head().number
         located, now = self._follower.at_block(block)
         if now is None:
@@ -66,35 +66,32 @@ class CopierNode:
         following = round_by_id(located.release.rounds, now.round_id + 1).first_block
         mine = self._own_promise(now)
         match now.phase(block):
-            case Phase.TRAIN if mine is None:
-                return now.beacon_block if self._promise(located, now) else block + 1
             case Phase.TRAIN:
-                return now.beacon_block
+                self._promise(located, now, mine)
+                return block + max(1, (now.beacon_block - block) // 4)
             case Phase.REVEAL if mine is not None:
                 return following if self._take(mine, now) else block + 1
         return following
 
-    def _promise(self, located: Located, now: Round) -> bool:
-        victims = [
-            pointer
-            for hotkey, pointer in self._pointers().items()
+    def _promise(self, located: Located, now: Round, mine: SubmissionPointer | None) -> None:
+        """The newest promise of another miner becomes ours: who commits last has trained longest."""
+        promises = [
+            (block, pointer.file_sha256)
+            for pointer, block in read_pointers(self._ledger.commitments()).values()
             if isinstance(pointer, SubmissionPointer)
             and pointer.round_id == now.round_id
-            and hotkey != self._ledger.hotkey
             and pointer.repo != self._repo
         ]
-        if not victims:
-            self._report(Status(round_id=now.round_id, activity="looking for a digest to copy"))
-            return False
+        if not promises or (mine is not None and mine.file_sha256 == max(promises)[1]):
+            return
         copied = SubmissionPointer(
             round_id=now.round_id,
             release_prefix=located.sha256[: 2 * PREFIX_BYTES],
-            file_sha256=victims[0].file_sha256,
+            file_sha256=max(promises)[1],
             repo=self._repo,
         )
         self._ledger.set_commitment(pack(copied))
         self._report(Status(round_id=now.round_id, activity="committed", note=f"copied {copied.file_sha256[:12]}"))
-        return True
 
     def _take(self, mine: SubmissionPointer, now: Round) -> bool:
         """Upload the victim's file as our own; False while it is not revealed."""

@@ -1,6 +1,8 @@
 """From an empty folder to a running network: wallets, Hub, chain, subnet, release 0, one process a neuron."""
 
+import os
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,11 +136,13 @@ def _genesis_plan(options: DemoOptions, pace: Pace, first_block: int) -> Genesis
 
 
 def _start_servers(network: Network, folder: Path, wallets: dict[str, Addresses]) -> tuple[str, str]:
+    """Addresses of Hub and chain; on ports of their own, so that a server that is started again keeps its address."""
     endow = [f"--endow={wallet.coldkey}={_ENDOWMENT // RAO}" for wallet in wallets.values()]
+    hub_port, chain_port = _free_ports(2)
     servers = {
-        "hub": ["neurons.cli", "hub", "serve", "--root", str(folder / "hub"), "--port", "0"],
+        "hub": ["neurons.cli", "hub", "serve", "--root", str(folder / "hub"), "--port", str(hub_port)],
         "chain": [
-            "neurons.cli", "chain", "serve", "--state", str(folder / "chain.sqlite"), "--port", "0",
+            "neurons.cli", "chain", "serve", "--state", str(folder / "chain.sqlite"), "--port", str(chain_port),
             "--block-time", str(BLOCK_S), *endow,
         ],
     }  # fmt: skip
@@ -208,9 +212,15 @@ def _neuron(
     )
 
 
-def _cores() -> int:
-    import os
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
 
+
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -65,6 +65,8 @@ class PlainView:
     def moment(self, moment: Moment) -> None:
         """A line for every neuron that has begun something else."""
         for name, beat in moment.beats.items():
+            if beat["waiting_for"] is not None:
+                continue
             quarter = int(beat["done"] / beat["total"] / _LINE_EVERY) if beat["total"] else 0
             if self._last.get(name) != (beat["activity"], quarter):
                 self._last[name] = (beat["activity"], quarter)
