@@ -7,6 +7,7 @@ from pathlib import Path
 from averager.release import list_files
 from chain.ledger import Ledger
 from hivetune.commitments import ReleasePointer, pack
+from hivetune.corpus import read_split
 from hivetune.errors import ConfigError
 from hivetune.files import sha256_of
 from hivetune.model import BaseModel, context_length, find_targets, load_base, save_base
@@ -51,6 +52,7 @@ def publish_genesis(
     longest = context_length(base_folder)
     if longest is not None and plan.sequence_length > longest:
         raise ConfigError(f"sequences of {plan.sequence_length} tokens: {base_folder} takes {longest}")
+    check_evaluation_text(len(read_split(corpus_files["evaluation"])), plan.scoring)
     base = load_base(base_folder, dtype="auto")
     layout = AdapterLayout(rank=plan.rank, alpha=plan.alpha, rslora=False, targets=find_targets(base.model))
     files = _save(base, work)
@@ -74,6 +76,15 @@ def publish_genesis(
     pointer = ReleasePointer(number=0, manifest_sha256=release.digest(), revision=revision, repo=plan.repo)
     ledger.set_commitment(pack(pointer))
     return release
+
+
+def check_evaluation_text(rows: int, scoring: ScoringPlan) -> None:
+    """ConfigError unless one round's draws fit into the evaluation text."""
+    drawn = scoring.score_sequences + scoring.select_sequences + scoring.accept_sequences
+    if rows < drawn:
+        raise ConfigError(
+            f"the corpus gives {rows} evaluation rows, a round draws {drawn}: use more text or score fewer sequences"
+        )
 
 
 def _save(base: BaseModel, work: Path) -> list[Path]:

@@ -89,9 +89,7 @@ def unpack(data: bytes) -> Pointer:
     magic, protocol, kind = _HEAD.unpack_from(data)
     body = {1: _SUBMISSION, 2: _RELEASE, 3: _RECEIPT}.get(kind)
     if magic != b"HT" or protocol != PROTOCOL or body is None:
-        raise RejectedSubmission(
-            "bad_commitment", f"starts with {data[:4].hex()}, want a hivetune pointer of protocol 1"
-        )
+        raise RejectedSubmission("bad_commitment", f"starts with {data[:4].hex()}, want a pointer of protocol 1")
     if len(data) < _HEAD.size + body.size:
         raise RejectedSubmission("bad_commitment", f"{len(data)} bytes end inside the fields of kind {kind}")
     number, first, second = body.unpack_from(data, _HEAD.size)

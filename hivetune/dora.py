@@ -1,7 +1,8 @@
 """DoRA mathematics in weight space, from the factors where the dense delta is not needed.
 
 W' = diag(g) (W0 + s B A) with g = m / ||W0 + s B A|| per output row (Liu et al. 2024, arXiv:2402.09353, section 4.1);
-the delta is D = W' - W0 = diag(g - 1) W0 + s diag(g) B A. Shapes: O = out features, I = in features, R = rank, K = all ranks together, N = tokens.
+the delta is D = W' - W0 = diag(g - 1) W0 + s diag(g) B A.
+Shapes: O = out features, I = in features, R = rank, K = all ranks together, N = tokens.
 """
 
 from collections.abc import Sequence

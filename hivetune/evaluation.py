@@ -43,7 +43,7 @@ class TextReport:
 def make_batches(tokenizer: Any, texts: Sequence[str], *, sequence_length: int, batch_sequences: int) -> list[Batch]:
     """Each text cut to `sequence_length` tokens, in order, `batch_sequences` to a batch."""
     rows = [tokenizer(text, add_special_tokens=False)["input_ids"][:sequence_length] for text in texts]
-    if short := next((text for text, row in zip(texts, rows, strict=True) if len(row) < 2), None):
+    if (short := next((text for text, row in zip(texts, rows, strict=True) if len(row) < 2), None)) is not None:
         raise ConfigError(f"evaluation text {short[:40]!r} has fewer than 2 tokens")
     return [_batch(tokenizer, rows[start : start + batch_sequences]) for start in range(0, len(rows), batch_sequences)]
 

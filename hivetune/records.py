@@ -15,15 +15,14 @@ PROTOCOL = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Repo = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}$")]
-FileName = Annotated[
-    str, Field(pattern=r"^([A-Za-z0-9_-]+[A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=200)
-]
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+FileName = Annotated[str, Field(pattern=rf"^({_NAME}/)*{_NAME}$", max_length=200)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Verdict = Literal["paid", "unpaid", "rejected"]
 
 
-class BadRecord(RetryableError):
+class BadRecord(RetryableError):  # noqa: N818 - says what the bytes are
     """Bytes that are no valid record; a later pointer may lead to a good one."""
 
 

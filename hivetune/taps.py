@@ -33,7 +33,7 @@ class LayerTaps:
     def __enter__(self) -> Self:
         """Start listening; embeddings become differentiable so that gradients reach every layer's outputs."""
         embeddings = self._model.get_input_embeddings()  # type: ignore[operator]
-        self._handles.append(embeddings.register_forward_hook(lambda _m, _i, out: out.requires_grad_()))  # type: ignore[union-attr]
+        self._handles.append(embeddings.register_forward_hook(lambda _m, _i, out: out.requires_grad_()))
         for name, layer in self._layers:
             self._handles.append(layer.register_forward_hook(self._listener(name)))
         return self

@@ -18,6 +18,7 @@ from hivetune.records import AdapterLayout
 _WEIGHT_DECAY = 0.0
 _BETAS = (0.9, 0.95)
 _CLIP_NORM = 1.0
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
 
 
 class Engine(Protocol):
@@ -103,11 +104,8 @@ class PeftEngine:
         """Parameters and moments of an earlier process."""
         for name, parameter in self._named.items():
             parameter.copy_(state[f"parameter:{name}"])
-            moments = {
-                key: state[f"{key}:{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}:{name}" in state
-            }
             self._optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(self._device) for key, value in moments.items()
+                key: state[f"{key}:{name}"].to(self._device) for key in _MOMENTS if f"{key}:{name}" in state
             }
 
 

@@ -98,9 +98,7 @@ def train(
         loss = engine.step(micro_batches, learning_rate_at(done, total, plan.learning_rate))
         done += 1
         now = block()
-        total = (
-            done + steps_that_fit(done - first, plan.steps - first, now - started, last_block - now) - (done - first)
-        )
+        total = first + steps_that_fit(done - first, plan.steps - first, now - started, last_block - now)
         progress(Progress(step=done, total=total, loss=loss))
         if done % plan.checkpoint_steps == 0 and done < total:
             _save(engine, checkpoint, done, loss)

@@ -78,7 +78,7 @@ def _wait_for(ledger: Ledger, block: int, heartbeat: Heartbeat) -> None:
 def stopped_by_signals() -> Iterator[None]:
     """SIGINT and SIGTERM end the block cleanly, wherever it is: every file is written whole or not at all."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

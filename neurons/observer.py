@@ -25,6 +25,15 @@ class Epoch:
     emission_rao: dict[str, int]
 
 
+def earned_rao(metagraph: Metagraph) -> dict[str, int]:
+    """What the last epoch paid to each hotkey; the chain burns what the owner's hotkey would get as a miner."""
+    paid = {neuron.hotkey: neuron.emission_rao for neuron in metagraph.neurons}
+    owner = metagraph.by_hotkey(metagraph.owner_hotkey)
+    if owner is not None and owner.incentive > 0:
+        paid[owner.hotkey] = round(owner.emission_rao * owner.dividends / (owner.incentive + owner.dividends))
+    return paid
+
+
 @dataclass(kw_only=True, slots=True)
 class Observer:
     """Reads a subnet from outside; keeps what it has read, because the past does not change."""
@@ -73,8 +82,7 @@ class Observer:
                     log.warning("block %d: %s", block, error)
                     block = self.ledger.next_epoch_block(block)
                     continue
-                emission = {neuron.hotkey: neuron.emission_rao for neuron in metagraph.neurons}
-                self._epochs[block] = Epoch(block=block, emission_rao=emission)
+                self._epochs[block] = Epoch(block=block, emission_rao=earned_rao(metagraph))
             yield self._epochs[block]
             block = self.ledger.next_epoch_block(block)
 

@@ -112,7 +112,7 @@ def trained(base_folders: dict[str, Path]) -> dict[str, dict[str, Factors]]:
         sequences_NT = pack_sequences(base.tokenizer, [text] * 12, 32)
         engine = PeftEngine(base, make_layout(load_base(base_folders["llama"])), seed=index, device="cpu")
         for step in range(20):
-            engine.step([sequences_NT[step % 2 :: 2]], 5e-3)
+            engine.step([sequences_NT[step % 2 :: 2]], 2e-3)
         found[f"honest-{index}"] = engine.factors()
     return found
 

@@ -165,9 +165,8 @@ class ValidatorNode:
         return pointer if isinstance(pointer, ReceiptPointer) else None
 
     def _previous_receipt(self, now: Round) -> str | None:
-        earlier = sorted(
-            path for path in self._receipt_file(now).parent.glob("*.json") if path < self._receipt_file(now)
-        )
+        own = self._receipt_file(now)
+        earlier = sorted(path for path in own.parent.glob("*.json") if path < own)
         return hashlib.sha256(earlier[-1].read_bytes()).hexdigest() if earlier else None
 
     def _receipt_file(self, now: Round) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from hivetune.credit import aumann_shapley
+from hivetune.credit import MORE_NODES, NODES, aumann_shapley
 from hivetune.dora import dora_weight
 from hivetune.errors import RejectedSubmission
 from hivetune.evaluation import Batch, losses
@@ -20,6 +20,8 @@ from hivetune.records import ScoringPlan
 from hivetune.statistics import Estimate, token_mean
 
 log = logging.getLogger(__name__)
+
+_REFINE_ABOVE = 0.02  # completeness error above which credits are computed again with more nodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,15 +86,21 @@ class Scorer:
             except RejectedSubmission as broken:
                 rejected[adapter.hotkey] = broken
         sound = [adapter for adapter in adapters if adapter.hotkey in solo]
-        credit, paid = self._gate(sound)
+        credit: dict[str, Estimate] = {}
+        paid: list[Adapter] = []
         merged_loss = error = None
-        if paid:
+        for nodes in (NODES, MORE_NODES):
+            credit, paid = self._gate(sound, nodes)
+            if not paid:
+                break
             merged_loss = self._merged_loss(paid)
             total = sum(credit[adapter.hotkey].mean for adapter in paid)
             error = completeness_error(total, self.base_loss - merged_loss)
-            if abs(error) > self._plan.max_completeness_error:
-                log.warning("credits miss the improvement by %.1f %%: nobody is paid", 100 * error)
-                paid = []
+            if abs(error) <= _REFINE_ABOVE:
+                break
+        if error is not None and abs(error) > self._plan.max_completeness_error:
+            log.warning("credits miss the improvement by %.1f %%: nobody is paid", 100 * error)
+            paid = []
         return Scores(
             solo=solo,
             credit=credit,
@@ -110,7 +118,7 @@ class Scorer:
         gained = [before - after for before, after in zip(self.base_nats, nats, strict=True)]
         return Solo(improvement=self._estimate(gained), batch_nats=tuple(nats))
 
-    def _gate(self, adapters: list[Adapter]) -> tuple[dict[str, Estimate], list[Adapter]]:
+    def _gate(self, adapters: list[Adapter], nodes: int) -> tuple[dict[str, Estimate], list[Adapter]]:
         """Merge, credit, drop what earned nothing, and again; the last merge's credits stand for who is left."""
         found: dict[str, Estimate] = {}
         left = adapters
@@ -118,22 +126,24 @@ class Scorer:
             if not left:
                 break
             self._progress(f"credit of {len(left)} in the merge, pass {attempt + 1}")
-            now = self._credits(left)
+            now = self._credits(left, nodes)
             found |= now
             drop = to_drop(now)
             if not drop:
                 return found, left
             left = [adapter for adapter in left if adapter.hotkey not in drop]
-        return found, [] if not left else self._settle(found, left)
+        return found, [] if not left else self._settle(found, left, nodes)
 
-    def _settle(self, found: dict[str, Estimate], left: list[Adapter]) -> list[Adapter]:
+    def _settle(self, found: dict[str, Estimate], left: list[Adapter], nodes: int) -> list[Adapter]:
         """After the last pass: whoever is left is credited once more, and only proven ones are paid."""
-        found |= self._credits(left)
+        found |= self._credits(left, nodes)
         return [adapter for adapter in left if found[adapter.hotkey].lower > 0]
 
-    def _credits(self, adapters: list[Adapter]) -> dict[str, Estimate]:
+    def _credits(self, adapters: list[Adapter], nodes: int) -> dict[str, Estimate]:
         coefficients = uniform_coefficients(adapters)
-        credits_BA = aumann_shapley(self._base, self._weights, adapters, coefficients, self._batches, self._scale)
+        credits_BA = aumann_shapley(
+            self._base, self._weights, adapters, coefficients, self._batches, self._scale, nodes=nodes
+        )
         return {adapter.hotkey: self._estimate(credits_BA[:, i]) for i, adapter in enumerate(adapters)}
 
     def _merged_loss(self, adapters: list[Adapter]) -> float:

@@ -17,10 +17,12 @@ from neurons.localnet.view import open_view
 from neurons.observer import Observer
 from neurons.results import RAO, RoundResult
 
+_INTERRUPTED = 130  # the shell's code for Ctrl-C
+
 
 def run_demo(options: DemoOptions) -> None:
     """The whole demo; every process it started has ended when it returns."""
-    started = time.monotonic()
+    started, result = time.monotonic(), None
     network = Network()
     with stopped_by_signals(), open_view(options) as view:
         try:
@@ -35,12 +37,14 @@ def run_demo(options: DemoOptions) -> None:
             network.stop_neurons()
             final = compare(first, follower, view.say)
             result = as_json(rounds, final, rewards, localnet, time.monotonic() - started)
-            view.summary(rounds, final, rewards, time.monotonic() - started)
+            view.summary(final, rewards, time.monotonic() - started)
             if options.json_path is not None:
                 write_atomically(options.json_path, json.dumps(result, indent=2).encode())
                 view.say(f"result written to {options.json_path}")
         finally:
             network.stop()
+    if result is None:
+        raise SystemExit(_INTERRUPTED)
 
 
 def total_rewards(localnet: Localnet, rounds: list[RoundResult]) -> dict[str, float]:

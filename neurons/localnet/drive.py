@@ -1,5 +1,6 @@
 """Playing the rounds: time passes, and skips ahead whenever every neuron waits for a later block."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,8 +9,10 @@ from typing import Any
 from hivetune.errors import RetryableError
 from hivetune.rounds import Phase, Round, round_at, round_by_id
 from neurons.localnet.setup import Localnet
-from neurons.observer import Observer
+from neurons.observer import Observer, earned_rao
 from neurons.results import RoundResult, round_result
+
+log = logging.getLogger(__name__)
 
 _POLL_S = 0.4
 
@@ -39,18 +42,20 @@ class Driver:
         last = time.monotonic()
         while len(results) < rounds:
             self.localnet.network.check()
-            moment = self._look()
-            self.show(moment)
-            self._count(moment, time.monotonic() - last)
-            last = time.monotonic()
-            ended = round_by_id(self.localnet.release.rounds, len(results))
-            if moment.block > ended.last_block:
-                result = self._collect(observer, ended)
-                results.append(result)
-                finished(result)
+            try:
+                moment = self._look()
+                self.show(moment)
+                self._count(moment, time.monotonic() - last)
                 last = time.monotonic()
-                continue
-            self._skip_ahead(moment)
+                ended = round_by_id(self.localnet.release.rounds, len(results))
+                if moment.block > ended.last_block:
+                    results.append(self._collect(observer, ended))
+                    finished(results[-1])
+                    last = time.monotonic()
+                    continue
+                self._skip_ahead(moment)
+            except RetryableError as error:
+                log.warning("%s", error)
             time.sleep(_POLL_S)
         return results
 
@@ -76,11 +81,6 @@ class Driver:
         metagraph = self.localnet.ledger.metagraph(self.localnet.ledger.block_hash(ended.last_block))
         receipts = observer.receipts(ended.round_id, metagraph)
         outcome = observer.outcome(ended.round_id, metagraph)
-        if not receipts or outcome is None:
-            raise RetryableError(
-                f"round {ended.round_id} has {len(receipts)} receipts and "
-                f"{'an' if outcome else 'no'} outcome: see the logs"
-            )
-        emission = {neuron.hotkey: neuron.emission_rao for neuron in metagraph.neurons}
+        emission = earned_rao(metagraph)
         seconds = {phase: round(s, 1) for phase, s in self.seconds.get(ended.round_id, {}).items()}
         return round_result(ended.round_id, receipts, outcome, emission, self.localnet.roles, seconds)

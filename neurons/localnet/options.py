@@ -36,7 +36,7 @@ class DemoOptions(Settings):
     """Rank of the adapters."""
     learning_rate: float = Field(default=2e-3, gt=0, lt=1)
     """Peak learning rate of the miners."""
-    score_sequences: int = Field(default=40, gt=0)
+    score_sequences: int = Field(default=24, gt=3)
     """Held-out sequences that validators score on."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Type the miners train in."""

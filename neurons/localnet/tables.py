@@ -79,7 +79,7 @@ def _row(submission: SubmissionResult, names: dict[str, str]) -> list[str | Text
 def _interval(mean: float | None, lower: float | None, upper: float | None) -> str:
     if mean is None or lower is None or upper is None:
         return "-"
-    return f"{mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
+    return f"{mean:+.4f} ±{(upper - lower) / 2:.4f}"
 
 
 def _release_line(result: RoundResult) -> str:

@@ -39,7 +39,7 @@ class View(Protocol):
         """A round has ended."""
         ...
 
-    def summary(self, rounds: list[RoundResult], final: Final, rewards: dict[str, float], seconds: float) -> None:
+    def summary(self, final: Final, rewards: dict[str, float], seconds: float) -> None:
         """Everything has ended."""
         ...
 
@@ -76,7 +76,7 @@ class PlainView:
         """The round's table."""
         self._console.print(round_table(result, self._names))
 
-    def summary(self, rounds: list[RoundResult], final: Final, rewards: dict[str, float], seconds: float) -> None:
+    def summary(self, final: Final, rewards: dict[str, float], seconds: float) -> None:
         """The closing tables."""
         self._console.print(final_table(final, seconds))
         self._console.print(rewards_table(rewards, self._names))
@@ -94,10 +94,10 @@ class LiveView(PlainView):
         """Redraw."""
         self._live.update(self._table(moment))
 
-    def summary(self, rounds: list[RoundResult], final: Final, rewards: dict[str, float], seconds: float) -> None:
+    def summary(self, final: Final, rewards: dict[str, float], seconds: float) -> None:
         """The closing tables; the live one goes."""
         self._live.update(Text(""))
-        super().summary(rounds, final, rewards, seconds)
+        super().summary(final, rewards, seconds)
 
     def _table(self, moment: Moment | None) -> Group:
         if moment is None:
