@@ -115,7 +115,7 @@ def test_every_kind_of_bad_entry_at_once_costs_the_honest_nothing(fair: Fair) ->
     (fair.shelf.folder / "unrevealed" / "x" / "round-000002" / FILE_NAME).unlink()
     fair.commitments["garbage"] = OnChain(NOW.first_block, b"\xff" * 128)
     fair.commitments["nothing"] = OnChain(NOW.first_block, b"")
-    fair.enter("thief!", random, stamp=Stamp(hotkey="victim", round_id=2, release_sha256=fair.located.sha256))
+    fair.enter("robber", random, stamp=Stamp(hotkey="victim", round_id=2, release_sha256=fair.located.sha256))
     fair.enter("lazy", {name: untrained_layer(weight_OI) for name, weight_OI in fair.weights.items()})
     fair.enter("loud", scaled(random, 1.0, magnitude=1.6))
     fair.enter("louder", scaled(random, 1.0, magnitude=50.0))
@@ -131,7 +131,7 @@ def test_every_kind_of_bad_entry_at_once_costs_the_honest_nothing(fair: Fair) ->
         "unrevealed": "not_revealed",
         "garbage": "bad_commitment",
         "nothing": "bad_commitment",
-        "thief!": "wrong_owner",
+        "robber": "wrong_owner",
         "lazy": "untrained",
         "loud": "norm_outlier",
         "louder": "norm_too_large",
