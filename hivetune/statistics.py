@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,5 +31,5 @@ def token_mean(nats: Sequence[float] | np.ndarray, tokens: Sequence[int], confid
         return Estimate(mean=mean, lower=-limit, upper=limit)
     residuals_b = nats_b - mean * tokens_b
     error = float(np.sqrt(count / (count - 1) * np.square(residuals_b).sum()) / tokens_b.sum())
-    reach = float(student_t.ppf(0.5 + confidence / 2, count - 1)) * error
+    reach = float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
     return Estimate(mean=mean, lower=mean - reach, upper=mean + reach)

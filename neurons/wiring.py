@@ -1,11 +1,13 @@
-"""Where nodes get their chain and Hub: the only place that builds them."""
+"""Where nodes get their chain and Hub: the only place that builds them.
+
+Roles are imported where they are built: a validator needs no PEFT, and seven processes start at once in the demo.
+"""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from averager.node import AveragerNode
-from averager.settings import AveragerSettings
 from chain.keys import load_hotkey
 from chain.ledger import Ledger
 from hivetune.errors import ConfigError
@@ -14,11 +16,11 @@ from hivetune.settings import HUB_TOKEN_VARIABLE, NodeSettings
 from hivetune.status import Node, Report
 from hub.client import HubClient
 from hub.revealed import RevealedFiles
-from miner.author import TrainingAuthor
-from miner.node import MinerNode
-from miner.settings import MinerSettings
-from validator.node import ValidatorNode
-from validator.settings import ValidatorSettings
+
+if TYPE_CHECKING:
+    from averager.settings import AveragerSettings
+    from miner.settings import MinerSettings
+    from validator.settings import ValidatorSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +63,11 @@ def state_folder(settings: NodeSettings, role: str) -> Path:
     return folder
 
 
-def build_miner(settings: MinerSettings, connections: Connections, state: Path, report: Report) -> Node:
+def build_miner(settings: "MinerSettings", connections: Connections, state: Path, report: Report) -> Node:
     """An honest miner."""
+    from miner.author import TrainingAuthor
+    from miner.node import MinerNode
+
     follower = ReleaseFollower(connections.ledger, connections.hub, state)
     return MinerNode(
         ledger=connections.ledger,
@@ -75,8 +80,10 @@ def build_miner(settings: MinerSettings, connections: Connections, state: Path, 
     )
 
 
-def build_validator(settings: ValidatorSettings, connections: Connections, state: Path, report: Report) -> Node:
+def build_validator(settings: "ValidatorSettings", connections: Connections, state: Path, report: Report) -> Node:
     """A validator."""
+    from validator.node import ValidatorNode
+
     return ValidatorNode(
         ledger=connections.ledger,
         hub=connections.hub,
@@ -88,8 +95,10 @@ def build_validator(settings: ValidatorSettings, connections: Connections, state
     )
 
 
-def build_averager(settings: AveragerSettings, connections: Connections, state: Path, report: Report) -> Node:
+def build_averager(settings: "AveragerSettings", connections: Connections, state: Path, report: Report) -> Node:
     """The subnet's averager."""
+    from averager.node import AveragerNode
+
     follower = ReleaseFollower(connections.ledger, connections.hub, state)
     current, _ = follower.current()
     return AveragerNode(
