@@ -98,7 +98,7 @@ class AveragerNode:
         folder = self._state / "submissions"
         shutil.rmtree(folder, ignore_errors=True)
         opened = []
-        for hotkey in approved_hotkeys(metagraph):
+        for hotkey in approved_hotkeys(metagraph, now.beacon_block):
             self._say(now, f"fetching {hotkey[:8]}")
             try:
                 if hotkey not in commitments:

@@ -4,16 +4,18 @@ from chain.ledger import Metagraph
 from chain.yuma import consensus
 
 
-def approved_hotkeys(metagraph: Metagraph) -> list[str]:
+def approved_hotkeys(metagraph: Metagraph, since: int) -> list[str]:
     """Hotkeys that the stake-weighted kappa-median of the validators' weights carries, sorted; never the owner's.
 
-    The median is Yuma's own, so a minority of stake can neither add nor remove anyone.
+    The median is Yuma's own, so a minority of stake can neither add nor remove anyone. Weights set before block
+    `since` speak of an earlier round: their stake counts, but supports nobody.
     """
+    fresh = {neuron.uid for neuron in metagraph.neurons if neuron.last_update > since}
     count = len(metagraph.neurons)
     carried = consensus(
         [neuron.stake_rao for neuron in metagraph.neurons],
         [neuron.permit for neuron in metagraph.neurons],
-        metagraph.weights,
+        {uid: row for uid, row in metagraph.weights.items() if uid in fresh},
         metagraph.kappa,
         count,
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import Pointer, ReceiptPointer, ReleasePointer
-from hivetune.errors import RetryableError
-from hivetune.records import MergeOutcome, Receipt, outcome_path, receipt_path
-from hivetune.releases import read_pointers
+from hivetune.errors import ConfigError, RetryableError
+from hivetune.records import MergeOutcome, Receipt, Release, outcome_path, receipt_path
+from hivetune.releases import MANIFEST_NAME, read_pointers
 from hub.client import HubClient, NotOnHub
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,17 @@ class Observer:
     def pointers(self) -> dict[str, Pointer]:
         """Every hotkey's well-formed pointer."""
         return {hotkey: pointer for hotkey, (pointer, _) in read_pointers(self.ledger.commitments()).items()}
+
+    def release(self) -> Release:
+        """The current manifest, checked against the chain."""
+        owner = self.ledger.owner_hotkey()
+        pointer = self.pointers().get(owner)
+        if self.hub is None or not isinstance(pointer, ReleasePointer):
+            raise ConfigError(f"the rounds stand in the release: give --hub, and {owner} must have published one")
+        data = self.hub.read_bytes(pointer.repo, pointer.revision, MANIFEST_NAME, max_bytes=_MAX_RECORD_BYTES)
+        if hashlib.sha256(data).hexdigest() != pointer.manifest_sha256:
+            raise RetryableError(f"{pointer.repo}: the manifest is not the one the chain points to")
+        return Release.parse(data)
 
     def receipts(self, round_id: int | None, metagraph: Metagraph) -> list[Receipt]:
         """The validators' receipts of a round (None: each one's last), the largest stake first."""

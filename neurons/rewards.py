@@ -11,9 +11,10 @@ from rich.table import Table
 from chain.ledger import Ledger
 from hivetune.errors import ConfigError
 from hivetune.records import Entry
+from hivetune.rounds import round_by_id
 from hub.client import HubClient
 from neurons.daemon import stopped_by_signals
-from neurons.observer import Observer
+from neurons.observer import Observer, earned_rao
 from neurons.results import RAO
 
 _POLL_S = 2.0
@@ -29,7 +30,7 @@ class Reward:
     stake: float
     incentive: float
     dividends: float
-    emission: float  # of the last epoch, or of the round's epochs with --round
+    emission: float  # of the last epoch
     total_earned: float
     submission: str  # repository and start of the digest; "" without one
     verdict: str
@@ -60,8 +61,8 @@ def show_rewards(
 
 
 def read_rewards(observer: Observer, hotkey: str | None, round_id: int | None) -> list[Reward]:
-    """Every neuron, or one; ConfigError for a hotkey that is not there."""
-    metagraph = observer.ledger.metagraph()
+    """Every neuron, or one, now or at the end of a round; ConfigError for a hotkey or round that is not there."""
+    metagraph = observer.ledger.metagraph(None if round_id is None else _end_of_round(observer, round_id))
     if hotkey is not None and metagraph.by_hotkey(hotkey) is None:
         raise ConfigError(f"hotkey {hotkey} is not registered on subnet {metagraph.netuid}")
     receipts = observer.receipts(round_id, metagraph)
@@ -71,6 +72,7 @@ def read_rewards(observer: Observer, hotkey: str | None, round_id: int | None) -
     for epoch in observer.epochs(0, metagraph.head.number):
         for name, rao in epoch.emission_rao.items():
             total[name] = total.get(name, 0) + rao
+    last = earned_rao(metagraph)
     found = []
     for neuron in metagraph.neurons:
         if hotkey is not None and neuron.hotkey != hotkey:
@@ -84,7 +86,7 @@ def read_rewards(observer: Observer, hotkey: str | None, round_id: int | None) -
                 stake=neuron.stake_rao / RAO,
                 incentive=neuron.incentive,
                 dividends=neuron.dividends,
-                emission=neuron.emission_rao / RAO,
+                emission=last.get(neuron.hotkey, 0) / RAO,
                 total_earned=total.get(neuron.hotkey, 0) / RAO,
                 submission=f"{entry.repo} {entry.file_sha256[:8]}" if entry else "",
                 verdict=_verdict(entry),
@@ -124,6 +126,15 @@ def rewards_table(rewards: list[Reward]) -> Table:
             f"{reward.submission} {reward.verdict}".strip(),
         )
     return table
+
+
+def _end_of_round(observer: Observer, round_id: int) -> str:
+    """Hash of the round's last block, in which it is paid."""
+    last_block = round_by_id(observer.release().rounds, round_id).last_block
+    head = observer.ledger.head().number
+    if last_block > head:
+        raise ConfigError(f"round {round_id} ends with block {last_block}, the chain is at {head}")
+    return observer.ledger.block_hash(last_block)
 
 
 def _role(hotkey: str, owner: str, validators: set[str]) -> str:

@@ -14,6 +14,7 @@ from chain.ledger import Ledger
 from chain.subnet_admin import SubnetAdmin
 from hivetune.commitments import ReleasePointer
 from hivetune.errors import ConfigError
+from hivetune.rounds import round_at
 from hub.client import HubClient
 from neurons.localnet.assets import prepare_base, prepare_documents
 from neurons.observer import Observer
@@ -135,6 +136,10 @@ def status(chain: str, netuid: int, hub_url: str | None) -> None:
         f"next payout in block {ledger.next_epoch_block(metagraph.head.number)}",
         highlight=False,
     )
+    if hub_url:
+        now = round_at(observer.release().rounds, metagraph.head.number)
+        where = f"round {now.round_id}, {now.phase(metagraph.head.number)}" if now else "before round 0"
+        console.print(where, highlight=False)
     table = Table()
     for column in ("uid", "stake", "permit", "last update"):
         table.add_column(column, justify="right")
