@@ -1,6 +1,7 @@
 """Release 0: a base and a corpus become two repositories and a manifest that the owner's hotkey points to."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,14 +46,14 @@ class GenesisPlan:
 
 
 def publish_genesis(
-    hub: HubClient, ledger: Ledger, base_folder: Path, corpus_files: dict[str, Path], plan: GenesisPlan, work: Path
+    hub: HubClient, ledger: Ledger, base_folder: Path, corpus_files: Mapping[str, Path], plan: GenesisPlan, work: Path
 ) -> Release:
     """Upload base and corpus, write release 0, point the chain at it; every limit is checked before any upload."""
     check_plan(plan.rounds)
     longest = context_length(base_folder)
     if longest is not None and plan.sequence_length > longest:
         raise ConfigError(f"sequences of {plan.sequence_length} tokens: {base_folder} takes {longest}")
-    check_evaluation_text(len(read_split(corpus_files["evaluation"])), plan.scoring)
+    check_evaluation_text(corpus_files, plan.scoring)
     base = load_base(base_folder, dtype="auto")
     layout = AdapterLayout(rank=plan.rank, alpha=plan.alpha, rslora=False, targets=find_targets(base.model))
     files = _save(base, work)
@@ -78,8 +79,9 @@ def publish_genesis(
     return release
 
 
-def check_evaluation_text(rows: int, scoring: ScoringPlan) -> None:
+def check_evaluation_text(corpus_files: Mapping[str, Path], scoring: ScoringPlan) -> None:
     """ConfigError unless one round's draws fit into the evaluation text."""
+    rows = len(read_split(corpus_files["evaluation"]))
     drawn = scoring.score_sequences + scoring.select_sequences + scoring.accept_sequences
     if rows < drawn:
         raise ConfigError(
@@ -94,7 +96,7 @@ def _save(base: BaseModel, work: Path) -> list[Path]:
     return [path for path in work.iterdir() if path.is_file()]
 
 
-def _publish_data(hub: HubClient, corpus_files: dict[str, Path], plan: GenesisPlan) -> DataManifest:
+def _publish_data(hub: HubClient, corpus_files: Mapping[str, Path], plan: GenesisPlan) -> DataManifest:
     hub.ensure_repo(plan.data_repo, kind="dataset")
     revision = hub.publish(
         plan.data_repo, {f"data/{path.name}": path for path in corpus_files.values()}, message="Corpus", kind="dataset"

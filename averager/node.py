@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from averager.merge import Gain, line_search, measure_gain
@@ -26,40 +27,34 @@ from hub.client import HubClient
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AveragerNode:
     """The one averager of a subnet; its hotkey is the owner's."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        hub: HubClient,
-        source: SubmissionSource,
-        follower: ReleaseFollower,
-        repo: str,
-        state: Path,
-        report: Report,
-    ) -> None:
-        self._ledger = ledger
-        self._hub = hub
-        self._source = source
-        self._follower = follower
-        self._repo = repo
-        self._state = state
-        self._report = report
-        if ledger.owner_hotkey() != ledger.hotkey:
-            raise ConfigError(f"hotkey {ledger.hotkey} does not own the subnet, {ledger.owner_hotkey()} does")
+    ledger: Ledger
+    hub: HubClient
+    source: SubmissionSource
+    follower: ReleaseFollower
+    repo: str
+    state: Path
+    report: Report
+
+    def __post_init__(self) -> None:
+        """ConfigError for any hotkey but the owner's: nobody would follow its pointer."""
+        owner = self.ledger.owner_hotkey()
+        if owner != self.ledger.hotkey:
+            raise ConfigError(f"hotkey {self.ledger.hotkey} does not own the subnet, {owner} does")
 
     def step(self) -> int:
         """Merge once the weights of the round stand; a round whose base is no longer current is left alone."""
-        block = self._ledger.head().number
-        located, now = self._follower.at_block(block)
+        block = self.ledger.head().number
+        located, now = self.follower.at_block(block)
         if now is None:
             return located.release.rounds.first_block
         if block <= now.score_end:
             return now.score_end + 1
-        done = self._state / "merged" / f"{now.round_id:06d}.json"
-        current, _ = self._follower.current()
+        done = self.state / "merged" / f"{now.round_id:06d}.json"
+        current, _ = self.follower.current()
         if not done.exists() and current.sha256 == located.sha256:
             outcome = self._merge(located, now)
             write_atomically(done, outcome.to_bytes())
@@ -70,14 +65,14 @@ class AveragerNode:
         if not opened:
             return self._publish_nothing(located, now, "nothing_approved", None)
         self._say(now, f"loading release {located.release.number}")
-        base_folder = self._follower.base_folder(located)
+        base_folder = self.follower.base_folder(located)
         base = load_base(base_folder)
         weights = target_weights(base.model, located.release.layout)
         scale = located.release.layout.scale
         adapters = [prepare(one.hotkey, one.factors, weights, scale) for one in opened]
         coefficients = uniform_coefficients(adapters)
         delta = merge_deltas(weights, adapters, coefficients, scale)
-        beacon = self._ledger.block_hash(now.beacon_block)
+        beacon = self.ledger.block_hash(now.beacon_block)
         select, accept = self._texts(located, base, beacon)
         self._say(now, f"choosing the scale of {len(adapters)} merged deltas")
         step = line_search(base, weights, delta, select)
@@ -86,16 +81,16 @@ class AveragerNode:
         report = make_report(now, beacon, step, opened, coefficients, gain)
         if gain.improvement.lower <= 0:
             return self._publish_nothing(located, now, "not_significant", report)
-        folder = self._state / "next"
+        folder = self.state / "next"
         shutil.rmtree(folder, ignore_errors=True)
         files = list_files(write_merged_base(base_folder, delta, step, located.release.layout, folder))
         return self._publish(next_release(located, files, report), folder, now, report)
 
     def _collect(self, located: Located, now: Round) -> list[Opened]:
         """The approved submissions, opened with the same checks as the validators'; a missing one is left out."""
-        metagraph = self._ledger.metagraph(self._ledger.block_hash(now.score_end))
-        commitments = self._ledger.commitments(self._ledger.block_hash(now.deadline))
-        folder = self._state / "submissions"
+        metagraph = self.ledger.metagraph(self.ledger.block_hash(now.score_end))
+        commitments = self.ledger.commitments(self.ledger.block_hash(now.deadline))
+        folder = self.state / "submissions"
         shutil.rmtree(folder, ignore_errors=True)
         opened = []
         for hotkey in approved_hotkeys(metagraph, now.beacon_block):
@@ -105,7 +100,7 @@ class AveragerNode:
                     raise RejectedSubmission("bad_commitment", "none at the deadline")
                 pointer = committed(hotkey, commitments[hotkey], located, now)
                 path = folder / f"{hotkey}.safetensors"
-                opened.append(open_submission(hotkey, pointer, located, now, self._source, path))
+                opened.append(open_submission(hotkey, pointer, located, now, self.source, path))
             except RejectedSubmission as rejected:
                 log.warning("round %d: %s carries weight, but %s", now.round_id, hotkey, rejected)
         return opened
@@ -113,7 +108,7 @@ class AveragerNode:
     def _texts(self, located: Located, base: BaseModel, beacon: str) -> tuple[list[Batch], list[Batch]]:
         """Selection and acceptance text: the draws after the validators' in the same beacon order."""
         release = located.release
-        rows = read_split(self._follower.data_file(release, release.data.evaluation))
+        rows = read_split(self.follower.data_file(release, release.data.evaluation))
         plan = release.scoring
         counts = [plan.score_sequences, plan.select_sequences, plan.accept_sequences]
         _, select, accept = draw_sequences(beacon, [row.domain for row in rows], counts)
@@ -135,11 +130,11 @@ class AveragerNode:
         files[MANIFEST_NAME] = release.to_bytes()
         files[outcome_path(now.round_id)] = outcome.to_bytes()
         self._say(now, f"publishing release {release.number}")
-        revision = self._hub.publish(self._repo, files, message=f"Release {release.number}")
+        revision = self.hub.publish(self.repo, files, message=f"Release {release.number}")
         pointer = ReleasePointer(
-            number=release.number, manifest_sha256=release.digest(), revision=revision, repo=self._repo
+            number=release.number, manifest_sha256=release.digest(), revision=revision, repo=self.repo
         )
-        self._ledger.set_commitment(pack(pointer))
+        self.ledger.set_commitment(pack(pointer))
         gained = report.improvement
         log.info("round %d: release %d gains %.4f nats", now.round_id, release.number, gained)
         self._say(now, f"release {release.number} is out, {gained:+.4f} nats")
@@ -148,15 +143,15 @@ class AveragerNode:
 
     def _publish_nothing(self, located: Located, now: Round, reason: str, report: MergeReport | None) -> MergeOutcome:
         outcome = MergeOutcome(round_id=now.round_id, published=False, reason=reason, report=report)
-        self._hub.publish(
-            self._repo, {outcome_path(now.round_id): outcome.to_bytes()}, message=f"Round {now.round_id}: no release"
+        self.hub.publish(
+            self.repo, {outcome_path(now.round_id): outcome.to_bytes()}, message=f"Round {now.round_id}: no release"
         )
         self._say(now, f"no release: {reason}, release {located.release.number} stays")
         return outcome
 
     def _say(self, now: Round, activity: str) -> None:
         log.info("round %d: %s", now.round_id, activity)
-        self._report(Status(round_id=now.round_id, activity=activity))
+        self.report(Status(round_id=now.round_id, activity=activity))
 
 
 def make_report(

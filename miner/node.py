@@ -6,6 +6,7 @@ does not show it, and uploaded again if the Hub does not hold it.
 
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from chain.ledger import Ledger
@@ -21,38 +22,28 @@ from miner.author import Author
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MinerNode:
     """Commits and reveals what its author writes."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        hub: HubClient,
-        follower: ReleaseFollower,
-        author: Author,
-        repo: str,
-        state: Path,
-        report: Report,
-    ) -> None:
-        self._ledger = ledger
-        self._hub = hub
-        self._follower = follower
-        self._author = author
-        self._repo = repo
-        self._state = state
-        self._report = report
+    ledger: Ledger
+    hub: HubClient
+    follower: ReleaseFollower
+    author: Author
+    repo: str
+    state: Path
+    report: Report
 
     def step(self) -> int:
         """Write and commit, or reveal, whichever this block asks for."""
-        block = self._ledger.head().number
-        located, now = self._follower.at_block(block)
+        block = self.ledger.head().number
+        located, now = self.follower.at_block(block)
         if now is None:
             return located.release.rounds.first_block
         path = self._folder(now) / FILE_NAME
         match now.phase(block):
             case Phase.TRAIN:
-                if path.exists() or self._author.write(located, now, path):
+                if path.exists() or self.author.write(located, now, path):
                     self._commit(located, now, path)
                 return now.beacon_block
             case Phase.REVEAL if path.exists():
@@ -60,7 +51,7 @@ class MinerNode:
         return round_by_id(located.release.rounds, now.round_id + 1).first_block
 
     def _commit(self, located: Located, now: Round, path: Path) -> None:
-        if self._ledger.head().number > now.deadline:
+        if self.ledger.head().number > now.deadline:
             log.warning("round %d: finished after the deadline, block %d", now.round_id, now.deadline)
             return
         digest = sha256_of(path)
@@ -69,37 +60,37 @@ class MinerNode:
                 round_id=now.round_id,
                 release_prefix=located.sha256[: 2 * PREFIX_BYTES],
                 file_sha256=digest,
-                repo=self._repo,
+                repo=self.repo,
             )
         )
-        on_chain = self._ledger.commitment(self._ledger.hotkey)
+        on_chain = self.ledger.commitment(self.ledger.hotkey)
         if on_chain is None or on_chain.data != packed:
-            self._ledger.set_commitment(packed)
+            self.ledger.set_commitment(packed)
         log.info("round %d: committed to %s", now.round_id, digest[:16])
-        self._report(Status(round_id=now.round_id, activity="committed", note=f"file {digest[:12]}"))
+        self.report(Status(round_id=now.round_id, activity="committed", note=f"file {digest[:12]}"))
 
     def _reveal(self, located: Located, now: Round, path: Path) -> None:
         on_hub = f"{folder_of(now.round_id)}/{FILE_NAME}"
         digest = sha256_of(path)
         if not self._is_on_hub(on_hub, digest):
-            self._report(Status(round_id=now.round_id, activity="uploading"))
-            self._hub.ensure_repo(self._repo)
+            self.report(Status(round_id=now.round_id, activity="uploading"))
+            self.hub.ensure_repo(self.repo)
             config = peft_config(located.release.layout, located.repo)
             files: dict[str, Path | bytes] = {on_hub: path, f"{folder_of(now.round_id)}/{CONFIG_NAME}": config}
-            self._hub.publish(self._repo, files, message=f"Round {now.round_id}")
+            self.hub.publish(self.repo, files, message=f"Round {now.round_id}")
         log.info("round %d: revealed %s", now.round_id, digest[:16])
-        self._report(Status(round_id=now.round_id, activity="revealed", note=f"file {digest[:12]}"))
+        self.report(Status(round_id=now.round_id, activity="revealed", note=f"file {digest[:12]}"))
 
     def _is_on_hub(self, path: str, digest: str) -> bool:
         try:
-            found = self._hub.describe(self._repo, self._hub.head(self._repo), [path])
+            found = self.hub.describe(self.repo, self.hub.head(self.repo), [path])
         except NotOnHub:
             return False
         return path in found and found[path].sha256 == digest
 
     def _folder(self, now: Round) -> Path:
         """This round's folder; older rounds are settled and removed."""
-        folder = self._state / "rounds" / f"{now.round_id:06d}"
+        folder = self.state / "rounds" / f"{now.round_id:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         for other in folder.parent.iterdir():
             if other.name < folder.name:

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from neurons.commands import Command
+from neurons.commands import Command, settings_command
+from neurons.subnet_options import SubnetOptions
 
 DEFAULT_WALLETS = Path("~/.bittensor/wallets")
 
@@ -75,26 +76,17 @@ def subnet() -> None:
     """Create, join and look at a subnet."""
 
 
-@subnet.command("create", cls=Command)
-@click.option("--chain", required=True, envvar="BT_CHAIN_ENDPOINT", help="WebSocket URL of the chain.")
-@click.option("--hub", "hub_url", required=True, help="URL of the Hub.")
-@wallet_options
-@click.option("--base", required=True, help="Base model: smollm2-135m, a local folder, or a Hub id.")
-@click.option("--corpus", required=True, help="Text: docs, a folder, a .jsonl, .parquet or text file, or a Hub id.")
-@click.option("--shards", type=click.Choice(["mixed", "domains"]), default="mixed", show_default=True)
-@click.option("--num-shards", type=click.IntRange(1), default=64, show_default=True, help="Training shards.")
-@click.option("--sequence-length", type=click.IntRange(16), default=256, show_default=True, help="Tokens a sequence.")
-@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Rank of the adapters.")
-@click.option("--repo", default="", help="Hub repository of the releases; empty: the token's owner's.")
-@click.option("--score-sequences", type=click.IntRange(2), default=64, show_default=True)
-@click.option("--sudo", default="", help="Sudo key of a private chain, such as //Alice: lifts its waiting times.")
-@click.option("--tempo", type=click.IntRange(20), default=None, help="Blocks an epoch; needs --sudo.")
-@click.option("--cache", type=click.Path(path_type=Path), default=Path(".cache/hivetune"), show_default=True)
-def subnet_create(**options: Any) -> None:
-    """Create a subnet, start it, and publish release 0 from a base and a corpus."""
+def _create(options: SubnetOptions) -> None:
     from neurons.subnet_commands import create
 
-    create(**options, say=click.echo)
+    create(options, click.echo)
+
+
+subnet.add_command(
+    settings_command(
+        "create", SubnetOptions, _create, "Create a subnet, start it, and publish release 0 from a base and a corpus."
+    )
+)
 
 
 @subnet.command("register", cls=Command)

@@ -3,17 +3,17 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from averager.genesis import DEFAULT_SCORING, GenesisPlan
+from averager.genesis import DEFAULT_SCORING, GenesisPlan, check_evaluation_text
 from chain.keys import Keypair, keypair_from_uri, load_coldkey, load_hotkey
 from chain.ledger import Ledger
 from chain.subnet_admin import SubnetAdmin
 from hivetune.commitments import ReleasePointer
 from hivetune.errors import ConfigError
+from hivetune.records import ScoringPlan
 from hivetune.rounds import round_at
 from hub.client import HubClient
 from neurons.localnet.assets import prepare_base, prepare_documents
@@ -28,10 +28,8 @@ from neurons.subnet import (
     tune_private_subnet,
     wait_until_startable,
 )
+from neurons.subnet_options import SubnetOptions
 from neurons.wiring import hub_token
-
-if TYPE_CHECKING:
-    from hivetune.cutting import Layout
 
 PASSWORD_VARIABLE = "BT_WALLET_PASSWORD"
 _START_TIMEOUT_S = 600.0
@@ -40,69 +38,64 @@ _EVALUATION_SHARE = 0.1
 _TEST_SHARE = 0.05
 
 
-def create(
-    *,
-    chain: str,
-    hub_url: str,
-    wallet: str,
-    hotkey: str,
-    wallet_path: Path,
-    base: str,
-    corpus: str,
-    shards: "Layout",
-    num_shards: int,
-    sequence_length: int,
-    rank: int,
-    repo: str,
-    score_sequences: int,
-    sudo: str,
-    tempo: int | None,
-    cache: Path,
-    say: Callable[[str], None],
-) -> None:
+def create(options: SubnetOptions, say: Callable[[str], None]) -> None:
     """Create a subnet; all that can fail on the user's side is checked before the chain burns anything."""
-    if tempo is not None and not sudo:
+    if options.tempo is not None and not options.sudo:
         raise ConfigError("--tempo needs --sudo: on a public chain the tempo is the chain's to set")
-    root = wallet_path.expanduser()
-    owner, coldkey = load_hotkey(root, wallet, hotkey), read_coldkey(root, wallet)
-    hub = HubClient(hub_url, token=hub_token())
+    root = options.wallet_path.expanduser()
+    owner = load_hotkey(root, options.wallet, options.hotkey)
+    admin = SubnetAdmin(options.chain, read_coldkey(root, options.wallet))
+    hub = HubClient(options.hub, token=hub_token())
     account = hub.whoami()
-    base_folder = prepare_base(base, cache, say)
-    corpus_plan = CorpusPlan(
-        num_shards=num_shards,
-        layout=shards,
-        sequence_length=sequence_length,
-        evaluation_fraction=_EVALUATION_SHARE,
-        test_fraction=_TEST_SHARE,
-        seed=0,
-    )
-    corpus_files = prepare_corpus(prepare_documents(corpus, cache, say), corpus_plan, cache / "corpora" / wallet)
-    admin = SubnetAdmin(chain, coldkey)
-    root_admin = SubnetAdmin(chain, keypair_from_uri(sudo)) if sudo else None
-    if root_admin is not None:
-        open_private_chain(root_admin)
-    netuid = admin.register_network(str(owner.ss58_address))
-    say(f"created subnet {netuid}")
-    if root_admin is not None:
-        tune_private_subnet(root_admin, netuid, {} if tempo is None else {"tempo": tempo})
-    ledger = Ledger(chain, netuid, keypair=owner)
+    base_folder = prepare_base(options.base, options.cache, say)
+    documents = prepare_documents(options.corpus, options.cache, say)
+    corpus_files = prepare_corpus(documents, _corpus_plan(options), options.cache / "corpora" / options.wallet)
+    scoring = _scoring(options)
+    check_evaluation_text(corpus_files, scoring)
+    netuid = _create_on_chain(options, admin, str(owner.ss58_address), say)
+    ledger = Ledger(options.chain, netuid, keypair=owner)
     say("waiting until the chain lets it start")
     wait_until_startable(ledger, ledger.head().number, timeout_s=_START_TIMEOUT_S)
     admin.start(netuid)
     plan = GenesisPlan(
-        repo=repo or f"{account}/releases",
+        repo=options.repo or f"{account}/releases",
         data_repo=f"{account}/corpus",
-        rank=rank,
-        alpha=2.0 * rank,
-        num_shards=num_shards,
-        sequence_length=sequence_length,
+        rank=options.rank,
+        alpha=2.0 * options.rank,
+        num_shards=options.num_shards,
+        sequence_length=options.sequence_length,
         rounds=plan_rounds(ledger, **_PHASES),
-        scoring=DEFAULT_SCORING.model_copy(
-            update={"score_sequences": score_sequences, "accept_sequences": score_sequences}
-        ),
+        scoring=scoring,
     )
     release = publish_release_zero(hub, ledger, base_folder, corpus_files, plan)
     say(f"release 0 is out; round 0 starts with block {release.rounds.first_block}")
+
+
+def _create_on_chain(options: SubnetOptions, admin: SubnetAdmin, owner: str, say: Callable[[str], None]) -> int:
+    sudo = SubnetAdmin(options.chain, keypair_from_uri(options.sudo)) if options.sudo else None
+    if sudo is not None:
+        open_private_chain(sudo)
+    netuid = admin.register_network(owner)
+    say(f"created subnet {netuid}")
+    if sudo is not None:
+        tune_private_subnet(sudo, netuid, {} if options.tempo is None else {"tempo": options.tempo})
+    return netuid
+
+
+def _corpus_plan(options: SubnetOptions) -> CorpusPlan:
+    return CorpusPlan(
+        num_shards=options.num_shards,
+        layout=options.shards,
+        sequence_length=options.sequence_length,
+        evaluation_fraction=_EVALUATION_SHARE,
+        test_fraction=_TEST_SHARE,
+        seed=0,
+    )
+
+
+def _scoring(options: SubnetOptions) -> ScoringPlan:
+    drawn = options.score_sequences
+    return DEFAULT_SCORING.model_copy(update={"score_sequences": drawn, "accept_sequences": drawn})
 
 
 def register(

@@ -60,7 +60,7 @@ def factors_for(layout: AdapterLayout, seed: int = 0) -> dict[str, Factors]:
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(layout=LAYOUTS, stamp=STAMPS, seed=st.integers(0, 99))
 def test_every_file_is_predicted_to_the_byte_and_read_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, layout: AdapterLayout, stamp: Stamp, seed: int

@@ -204,8 +204,7 @@ def test_values_are_frozen() -> None:
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ClassDef)
         for decorator in node.decorator_list
-        if ast.unparse(decorator).startswith("dataclass")
-        and "frozen=True" not in ast.unparse(decorator)
+        if ast.unparse(decorator).startswith("dataclass") and "frozen=True" not in ast.unparse(decorator)
     ]
     assert loose == []
 
@@ -215,16 +214,11 @@ CLIENTS = ("substrateinterface", "huggingface_hub")
 
 
 @pytest.mark.parametrize(
-    ("module", "unwanted"),
-    [
-        ("neurons.cli", HEAVY + CLIENTS),
-        ("neurons.miner", HEAVY),
-        ("neurons.validator", HEAVY),
-        ("neurons.averager", HEAVY),
-    ],
+    ("modules", "unwanted"),
+    [("neurons.cli", HEAVY + CLIENTS), ("neurons.miner, neurons.validator, neurons.averager", HEAVY)],
 )
-def test_entry_files_start_without_heavy_libraries(module: str, unwanted: tuple[str, ...]) -> None:
+def test_entry_files_start_without_heavy_libraries(modules: str, unwanted: tuple[str, ...]) -> None:
     """Help is instant: torch and what sits on it are imported when a command runs."""
-    code = f"import sys, {module}; print(*[name for name in {unwanted} if name in sys.modules])"
+    code = f"import sys, {modules}; print(*[name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -38,7 +38,14 @@ POINTERS: st.SearchStrategy[Pointer] = st.one_of(
 SUBMISSION = SubmissionPointer(round_id=7, release_prefix="ab" * 8, file_sha256="cd" * 32, repo="alice/adapters")
 
 
-@settings(max_examples=500)
+def unpack_or_reason(data: bytes) -> Pointer | str:
+    try:
+        return unpack(data)
+    except RejectedSubmission as rejected:
+        return rejected.reason
+
+
+@settings(max_examples=300)
 @given(POINTERS)
 def test_every_pointer_survives_the_chain(pointer: Pointer) -> None:
     packed = pack(pointer)
@@ -55,30 +62,25 @@ def test_commitments_and_records_speak_one_protocol() -> None:
     assert records.PROTOCOL == PROTOCOL
 
 
-@settings(max_examples=3000)
+@settings(max_examples=2000)
 @example(b"")
 @example(b"HT")
 @example(b"HT\x01\x01")
 @given(st.binary(max_size=200) | st.binary(max_size=196).map(lambda rest: b"HT\x01" + rest))
 def test_any_bytes_give_a_pointer_or_a_rejection(data: bytes) -> None:
-    try:
-        pointer = unpack(data)
-    except RejectedSubmission as rejected:
-        assert rejected.reason == "bad_commitment"
-    else:
-        assert pack(pointer) == data
+    pointer = unpack_or_reason(data)
+    assert pointer == "bad_commitment" or (not isinstance(pointer, str) and pack(pointer) == data)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(POINTERS, st.data())
 def test_a_changed_byte_never_gives_the_same_pointer(pointer: Pointer, data: st.DataObject) -> None:
     packed = bytearray(pack(pointer))
     where = data.draw(st.integers(0, len(packed) - 1))
     packed[where] ^= data.draw(st.integers(1, 255))
-    try:
-        assert unpack(bytes(packed)) != pointer
-    except RejectedSubmission as rejected:
-        assert rejected.reason == "bad_commitment"
+    found = unpack_or_reason(bytes(packed))
+    assert found != pointer
+    assert found == "bad_commitment" or not isinstance(found, str)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,11 @@ SCALE = 2.0
 
 
 def credit_of(
-    base: BaseModel, adapters: Sequence[Adapter], coefficients: Sequence[float], batches: Sequence[Batch], nodes: int = 2
+    base: BaseModel,
+    adapters: Sequence[Adapter],
+    coefficients: Sequence[float],
+    batches: Sequence[Batch],
+    nodes: int = 2,
 ) -> np.ndarray:
     return aumann_shapley(base, weights_of(base), adapters, coefficients, batches, SCALE, nodes=nodes).sum(0)
 

@@ -84,7 +84,9 @@ def test_a_report_agrees_with_itself_and_with_the_losses(base: BaseModel) -> Non
 
 
 def test_bits_per_byte_of_a_byte_tokenizer_are_the_loss_in_bits(llama: BaseModel) -> None:
-    batches = make_batches(llama.tokenizer, ["plain ascii text", "more of it"], sequence_length=LENGTH, batch_sequences=2)
+    batches = make_batches(
+        llama.tokenizer, ["plain ascii text", "more of it"], sequence_length=LENGTH, batch_sequences=2
+    )
     found = report(llama, batches)
     assert sum(batch.text_bytes for batch in batches) == sum(found.batch_tokens)
     assert found.bits_per_byte == pytest.approx(found.loss / math.log(2))

@@ -61,7 +61,7 @@ class Fair:
         return {candidate.hotkey: candidate for candidate in intake.collect(self.commitments)}
 
     def reasons(self) -> dict[str, str]:
-        """"" for the admitted."""
+        """Why each was rejected; an empty reason for the admitted."""
         return {
             hotkey: candidate.rejection.reason if candidate.rejection else ""
             for hotkey, candidate in self.collect().items()
@@ -172,9 +172,7 @@ def test_the_outlier_limit_is_the_one_of_the_release(fair: Fair) -> None:
 
 
 @pytest.mark.xfail(strict=True, reason="check_norm lets nan pass")
-@pytest.mark.parametrize(
-    ("product", "magnitude"), [(1e18, 1.0), (1e25, 1.0), (1e37, 1.0), (1e37, 1e37), (1e37, 0.0)]
-)
+@pytest.mark.parametrize(("product", "magnitude"), [(1e18, 1.0), (1e25, 1.0), (1e37, 1.0), (1e37, 1e37), (1e37, 0.0)])
 def test_numbers_that_overflow_are_rejected_and_spoil_nobody_elses_measure(
     fair: Fair, product: float, magnitude: float
 ) -> None:
@@ -235,7 +233,9 @@ def test_rejected_files_leave_the_disk(fair: Fair, tmp_path: Path) -> None:
 
 
 def test_the_norm_is_measured_against_the_adapted_weights(fair: Fair) -> None:
-    base = torch.sqrt(sum((weight_OI.double().square().sum() for weight_OI in fair.weights.values()), torch.tensor(0.0)))
+    base = torch.sqrt(
+        sum((weight_OI.double().square().sum() for weight_OI in fair.weights.values()), torch.tensor(0.0))
+    )
     adapter = fair.collect()["a1"].adapter
     assert adapter is not None
     assert fair.collect()["a1"].relative_norm == pytest.approx(adapter.norm / float(base))

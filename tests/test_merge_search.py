@@ -48,7 +48,6 @@ def test_each_scale_is_measured_once() -> None:
     assert tried == list(SCALES)
 
 
-
 def test_the_line_search_is_no_worse_than_any_scale_tried(
     llama: BaseModel, honest: list[Adapter], batches: list[Batch]
 ) -> None:

@@ -49,7 +49,9 @@ def test_other_weights_stand_in_for_one_call_only(base: BaseModel) -> None:
 def test_standing_in_is_the_same_as_writing_the_weights(base: BaseModel, base_folder: Path) -> None:
     other = load_base(base_folder)
     factors = random_factors(weights_of(base))
-    moved = {name: weight_OI + factors[name].up_OR @ factors[name].down_RI for name, weight_OI in weights_of(base).items()}
+    moved = {
+        name: weight_OI + factors[name].up_OR @ factors[name].down_RI for name, weight_OI in weights_of(base).items()
+    }
     for name, weight_OI in weights_of(other).items():
         weight_OI.copy_(moved[name])
     torch.testing.assert_close(base.logits(TOKENS_BT, moved), other.logits(TOKENS_BT, {}))
@@ -101,7 +103,10 @@ def test_remote_code_is_never_run(base_folders: dict[str, Path], tmp_path: Path)
     for path in base_folders["llama"].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
-    config |= {"model_type": "stranger", "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}}
+    config |= {
+        "model_type": "stranger",
+        "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"},
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "code.py").write_text(f"from pathlib import Path\nPath({str(canary)!r}).touch()\n")
     with pytest.raises(ConfigError):

@@ -40,8 +40,9 @@ REPORTS = st.builds(
     improvement=FINITE, lower=FINITE, upper=FINITE,
 )  # fmt: skip
 ENTRIES = st.builds(
-    Entry, hotkey=st.text(max_size=48), uid=COUNTS, shard=COUNTS, verdict=st.sampled_from(["paid", "unpaid", "rejected"]),
-    reason=st.text(max_size=20), detail=st.text(max_size=40), repo=st.text(max_size=20), revision=st.text(max_size=40),
+    Entry, hotkey=st.text(max_size=48), uid=COUNTS, shard=COUNTS,
+    verdict=st.sampled_from(["paid", "unpaid", "rejected"]), reason=st.text(max_size=20),
+    detail=st.text(max_size=40), repo=st.text(max_size=20), revision=st.text(max_size=40),
     file_sha256=st.text(max_size=64), improvement=st.none() | FINITE, improvement_lower=st.none() | FINITE,
     improvement_upper=st.none() | FINITE, credit=st.none() | FINITE, lower=st.none() | FINITE,
     upper=st.none() | FINITE, norm=st.none() | FINITE, weight=FINITE,

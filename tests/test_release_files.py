@@ -65,7 +65,9 @@ def test_transformers_loads_the_release_that_was_measured(base: BaseModel, base_
     assert not torch.allclose(measured, base.logits(TOKENS_BT, {}), atol=1e-2)
 
 
-def test_embeddings_stay_tied_when_they_were(bases: dict[str, BaseModel], base_folders: dict[str, Path], tmp_path: Path) -> None:
+def test_embeddings_stay_tied_when_they_were(
+    bases: dict[str, BaseModel], base_folders: dict[str, Path], tmp_path: Path
+) -> None:
     for name, tied in (("llama", False), ("llama-tied", True), ("gpt2", True), ("gpt-neox", False)):
         write_merged_base(base_folders[name], some_delta(bases[name]), STEP, make_layout(bases[name]), tmp_path / name)
         model = load_base(tmp_path / name).model

@@ -241,7 +241,7 @@ def test_a_release_that_breaks_the_chain_of_parents_is_refused(
         owner.publish(block=60, change=lambda r: r.model_copy(update={"parent": None}))
     else:
         owner.publish(block=60, change=lambda r: r.model_copy(update={"number": 2}))
-    with pytest.raises(RetryableError, match="has no parent|stands where"):
+    with pytest.raises(RetryableError, match=r"has no parent|stands where"):
         follower.current()
 
 

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from chain.ledger import Ledger, Metagraph
@@ -30,32 +31,22 @@ from validator.scoring import Scorer, batch_tokens
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ValidatorNode:
     """One validator."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        hub: HubClient,
-        source: SubmissionSource,
-        follower: ReleaseFollower,
-        repo: str,
-        state: Path,
-        report: Report,
-    ) -> None:
-        self._ledger = ledger
-        self._hub = hub
-        self._source = source
-        self._follower = follower
-        self._repo = repo
-        self._state = state
-        self._report = report
+    ledger: Ledger
+    hub: HubClient
+    source: SubmissionSource
+    follower: ReleaseFollower
+    repo: str
+    state: Path
+    report: Report
 
     def step(self) -> int:
         """Score the round once its reveals are in; the weights must stand before the round ends."""
-        block = self._ledger.head().number
-        located, now = self._follower.at_block(block)
+        block = self.ledger.head().number
+        located, now = self.follower.at_block(block)
         if now is None:
             return located.release.rounds.first_block
         following = round_by_id(located.release.rounds, now.round_id + 1)
@@ -73,18 +64,18 @@ class ValidatorNode:
         return following.reveal_end + 1
 
     def _score(self, located: Located, now: Round) -> Receipt:
-        at_deadline = self._ledger.block_hash(now.deadline)
-        beacon = self._ledger.block_hash(now.beacon_block)
-        metagraph = self._ledger.metagraph(at_deadline)
-        commitments = submissions_of_round(metagraph, self._ledger.commitments(at_deadline), now)
+        at_deadline = self.ledger.block_hash(now.deadline)
+        beacon = self.ledger.block_hash(now.beacon_block)
+        metagraph = self.ledger.metagraph(at_deadline)
+        commitments = submissions_of_round(metagraph, self.ledger.commitments(at_deadline), now)
         self._say(now, f"loading release {located.release.number}")
-        base = load_base(self._follower.base_folder(located))
+        base = load_base(self.follower.base_folder(located))
         weights = target_weights(base.model, located.release.layout)
         untouched = digest_of(weights)
         self._say(now, f"admitting {len(commitments)} submissions")
-        folder = self._state / "submissions"
+        folder = self.state / "submissions"
         shutil.rmtree(folder, ignore_errors=True)
-        candidates = Intake(located, now, self._source, weights, folder).collect(commitments)
+        candidates = Intake(located, now, self.source, weights, folder).collect(commitments)
         sequence_ids, batches = self._batches(located, base, beacon)
         scorer = Scorer(
             base,
@@ -98,7 +89,7 @@ class ValidatorNode:
         if digest_of(weights) != untouched:
             raise RuntimeError("scoring changed the base model in memory")
         return make_receipt(
-            validator=self._ledger.hotkey,
+            validator=self.ledger.hotkey,
             previous=self._previous_receipt(now),
             located=located,
             now=now,
@@ -113,7 +104,7 @@ class ValidatorNode:
 
     def _batches(self, located: Located, base: BaseModel, beacon: str) -> tuple[list[int], list[Batch]]:
         release = located.release
-        rows = read_split(self._follower.data_file(release, release.data.evaluation))
+        rows = read_split(self.follower.data_file(release, release.data.evaluation))
         draws = draw_sequences(beacon, [row.domain for row in rows], [release.scoring.score_sequences])
         batches = make_batches(
             base.tokenizer,
@@ -125,10 +116,10 @@ class ValidatorNode:
 
     def _set_weights(self, receipt: Receipt, now: Round) -> None:
         """Weights of the paid; all to the owner, which burns them, when nobody earned anything."""
-        metagraph = self._ledger.metagraph()
-        me = metagraph.by_hotkey(self._ledger.hotkey)
+        metagraph = self.ledger.metagraph()
+        me = metagraph.by_hotkey(self.ledger.hotkey)
         if me is None:
-            raise ConfigError(f"validator {self._ledger.hotkey} is not registered on subnet {metagraph.netuid}")
+            raise ConfigError(f"validator {self.ledger.hotkey} is not registered on subnet {metagraph.netuid}")
         if me.last_update > now.beacon_block and metagraph.weights.get(me.uid):
             return
         weights = {entry.uid: entry.weight for entry in receipt.entries if entry.weight > 0}
@@ -138,26 +129,26 @@ class ValidatorNode:
                 raise RetryableError("the subnet's owner is not registered, nobody can take the burned weight")
             weights = {owner.uid: 1.0}
         self._say(now, "setting weights")
-        self._ledger.set_weights(weights)
+        self.ledger.set_weights(weights)
         log.info("round %d: weights %s", now.round_id, {uid: round(w, 4) for uid, w in weights.items()})
 
     def _publish(self, receipt: Receipt, now: Round) -> None:
         on_chain = self._own_pointer()
         if on_chain is not None and on_chain.round_id >= now.round_id:
             return
-        self._hub.ensure_repo(self._repo)
+        self.hub.ensure_repo(self.repo)
         data = receipt.to_bytes()
-        revision = self._hub.publish(
-            self._repo, {receipt_path(now.round_id): data}, message=f"Receipt of round {now.round_id}"
+        revision = self.hub.publish(
+            self.repo, {receipt_path(now.round_id): data}, message=f"Receipt of round {now.round_id}"
         )
         digest = hashlib.sha256(data).hexdigest()
-        self._ledger.set_commitment(
-            pack(ReceiptPointer(round_id=now.round_id, receipt_sha256=digest, revision=revision, repo=self._repo))
+        self.ledger.set_commitment(
+            pack(ReceiptPointer(round_id=now.round_id, receipt_sha256=digest, revision=revision, repo=self.repo))
         )
         self._say(now, f"scored, {sum(entry.verdict == 'paid' for entry in receipt.entries)} paid")
 
     def _own_pointer(self) -> ReceiptPointer | None:
-        found = self._ledger.commitment(self._ledger.hotkey)
+        found = self.ledger.commitment(self.ledger.hotkey)
         try:
             pointer = unpack(found.data) if found is not None else None
         except RejectedSubmission:
@@ -170,11 +161,11 @@ class ValidatorNode:
         return hashlib.sha256(earlier[-1].read_bytes()).hexdigest() if earlier else None
 
     def _receipt_file(self, now: Round) -> Path:
-        return self._state / "receipts" / f"{now.round_id:06d}.json"
+        return self.state / "receipts" / f"{now.round_id:06d}.json"
 
     def _say(self, now: Round, activity: str) -> None:
         log.info("round %d: %s", now.round_id, activity)
-        self._report(Status(round_id=now.round_id, activity=activity))
+        self.report(Status(round_id=now.round_id, activity=activity))
 
 
 def submissions_of_round(metagraph: Metagraph, commitments: Mapping[str, OnChain], now: Round) -> dict[str, OnChain]:
