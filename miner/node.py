@@ -89,10 +89,10 @@ class MinerNode:
         return path in found and found[path].sha256 == digest
 
     def _folder(self, now: Round) -> Path:
-        """This round's folder; older rounds are settled and removed."""
+        """This round's folder; other rounds are settled and removed."""
         folder = self.state / "rounds" / f"{now.round_id:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         for other in folder.parent.iterdir():
-            if other.name < folder.name:
+            if other != folder:
                 shutil.rmtree(other)
         return folder

@@ -26,9 +26,9 @@ def run_role(
 
         torch.set_num_threads(settings.threads)
     with stopped_by_signals():
-        state = state_folder(settings, role)
-        heartbeat = Heartbeat(state / "heartbeat.json", role)
         connections = connect(settings)
+        state = state_folder(settings, role, connections.ledger.genesis_hash())
+        heartbeat = Heartbeat(state / "heartbeat.json", role)
         node = build(settings, connections, state, heartbeat.report)
         run(node, connections.ledger, heartbeat)
 

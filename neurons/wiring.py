@@ -56,9 +56,10 @@ def hub_token() -> str:
     return token
 
 
-def state_folder(settings: NodeSettings, role: str) -> Path:
-    """The node's own folder below the configured one."""
-    folder = settings.state.expanduser() / f"{role}-{settings.wallet}-{settings.hotkey}-{settings.netuid}"
+def state_folder(settings: NodeSettings, role: str, genesis_hash: str) -> Path:
+    """The node's own folder below the configured one; another chain gets another folder, its rounds mean other work."""
+    name = f"{role}-{settings.wallet}-{settings.hotkey}-{settings.netuid}-{genesis_hash.removeprefix('0x')[:8]}"
+    folder = settings.state.expanduser() / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

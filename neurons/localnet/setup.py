@@ -15,7 +15,7 @@ from chain.keys import Addresses, create_wallet, keypair_from_uri, load_coldkey,
 from chain.ledger import Ledger
 from chain.subnet_admin import SubnetAdmin
 from hivetune.records import Release, ScoringPlan
-from hivetune.settings import HUB_TOKEN_VARIABLE
+from hivetune.settings import HUB_TOKEN_VARIABLE, NodeSettings
 from hub.client import HubClient
 from hub.server.tokens import mint_token
 from neurons.localnet.assets import Say, prepare_base, prepare_documents
@@ -24,6 +24,7 @@ from neurons.localnet.pace import BLOCK_S, Pace, Work, estimate, measure_speed
 from neurons.localnet.processes import Member, Network, wait_for_line
 from neurons.results import RAO
 from neurons.subnet import CorpusPlan, open_private_chain, prepare_corpus, publish_release_zero, tune_private_subnet
+from neurons.wiring import state_folder
 
 SUDO = "//Alice"  # the sudo key of a fresh embedded chain
 _ENDOWMENT = 100_000 * RAO
@@ -75,7 +76,7 @@ def build(options: DemoOptions, network: Network, say: Say) -> Localnet:
             owner_hub, ledger, base_folder, corpus_files, _genesis_plan(options, pace, first_block)
         )
     for name, role in options.names.items():
-        network.start(_neuron(name, role, options, folder, chain_url, hub_url, netuid))
+        network.start(_neuron(name, role, options, folder, owner_hub.url, ledger, chain_url))
     return Localnet(
         network=network,
         ledger=ledger,
@@ -180,17 +181,18 @@ def _create_subnet(
 
 
 def _neuron(
-    name: str, role: str, options: DemoOptions, folder: Path, chain_url: str, hub_url: str, netuid: int
+    name: str, role: str, options: DemoOptions, folder: Path, hub_url: str, ledger: Ledger, chain_url: str
 ) -> Member:
+    settings = NodeSettings(chain=chain_url, netuid=ledger.netuid, hub=hub_url, wallet=name, state=folder / "state")
     honest = options.miners - len(options.cheaters)
     threads = {"miner": honest, "validator": options.validators}.get(role, 1)
     flags = {
         "chain": chain_url,
-        "netuid": netuid,
+        "netuid": settings.netuid,
         "hub": hub_url,
         "wallet": name,
         "wallet-path": folder / "wallets",
-        "state": folder / "state",
+        "state": settings.state,
         "threads": max(1, _cores() // threads),
     }
     if role in ("miner", "free-rider"):
@@ -208,7 +210,7 @@ def _neuron(
         command=[*command, *(f"--{flag}={value}" for flag, value in flags.items())],
         environment={HUB_TOKEN_VARIABLE: mint_token(folder / "hub", name)},
         log=folder / "logs" / f"{name}.log",
-        heartbeat=folder / "state" / f"{role}-{name}-default-{netuid}" / "heartbeat.json",
+        heartbeat=state_folder(settings, role, ledger.genesis_hash()) / "heartbeat.json",
     )
 
 
