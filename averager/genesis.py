@@ -26,7 +26,7 @@ DEFAULT_SCORING = ScoringPlan(
     min_relative_norm=1e-6,
     max_relative_norm=1.0,
     max_norm_ratio=5.0,
-    gate_passes=3,
+    gate_passes=6,
     max_completeness_error=0.05,
 )
 

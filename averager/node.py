@@ -64,6 +64,13 @@ class AveragerNode:
         opened = self._collect(located, now)
         if not opened:
             return self._publish_nothing(located, now, "nothing_approved", None)
+        try:
+            return self._merge_opened(located, now, opened)
+        except RejectedSubmission as broken:
+            return self._publish_nothing(located, now, broken.reason, None)
+
+    def _merge_opened(self, located: Located, now: Round, opened: list[Opened]) -> MergeOutcome:
+        """RejectedSubmission when a delta or the merge breaks the model's loss, which validators should have seen."""
         self._say(now, f"loading release {located.release.number}")
         base_folder = self.follower.base_folder(located)
         base = load_base(base_folder)

@@ -7,8 +7,8 @@ from chain.yuma import consensus
 def approved_hotkeys(metagraph: Metagraph, since: int) -> list[str]:
     """Hotkeys that the stake-weighted kappa-median of the validators' weights carries, sorted; never the owner's.
 
-    The median is Yuma's own, so a minority of stake can neither add nor remove anyone. Weights set before block
-    `since` speak of an earlier round: their stake counts, but supports nobody.
+    The median is Yuma's own, so less than kappa of the stake can neither add nor remove anyone. Weights set before
+    block `since` speak of an earlier round: their stake counts, but supports nobody.
     """
     fresh = {neuron.uid for neuron in metagraph.neurons if neuron.last_update > since}
     count = len(metagraph.neurons)

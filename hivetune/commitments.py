@@ -74,7 +74,7 @@ def pack(pointer: Pointer) -> bytes:
                 3,
                 _RECEIPT.pack(pointer.round_id, bytes.fromhex(pointer.receipt_sha256), bytes.fromhex(pointer.revision)),
             )
-    if not _is_repo(pointer.repo):
+    if not is_repo(pointer.repo):
         raise ValueError(f"repository id {pointer.repo!r}: want owner/name of letters, digits, '.', '_', '-'")
     packed = _HEAD.pack(b"HT", PROTOCOL, kind) + body + pointer.repo.encode("ascii")
     if len(packed) > MAX_BYTES:
@@ -94,7 +94,7 @@ def unpack(data: bytes) -> Pointer:
         raise RejectedSubmission("bad_commitment", f"{len(data)} bytes end inside the fields of kind {kind}")
     number, first, second = body.unpack_from(data, _HEAD.size)
     repo = data[_HEAD.size + body.size :].decode("ascii", errors="replace")
-    if not _is_repo(repo):
+    if not is_repo(repo):
         raise RejectedSubmission("bad_commitment", f"repository id {repo!r}: want owner/name")
     if kind == 1:
         return SubmissionPointer(round_id=number, release_prefix=first.hex(), file_sha256=second.hex(), repo=repo)
@@ -103,5 +103,6 @@ def unpack(data: bytes) -> Pointer:
     return ReceiptPointer(round_id=number, receipt_sha256=first.hex(), revision=second.hex(), repo=repo)
 
 
-def _is_repo(repo: str) -> bool:
+def is_repo(repo: str) -> bool:
+    """Whether this can be a repository's id on a Hub."""
     return _REPO.fullmatch(repo) is not None and ".." not in repo

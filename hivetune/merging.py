@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from hivetune.dora import Factors, Shape, dora_delta, shape_of
+from hivetune.errors import RejectedSubmission
+
+MAX_PARTS_RATIO = 10.0  # rounding then stays below 1e-5 of the base weight
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,10 +30,26 @@ class Adapter:
 
 @torch.no_grad()
 def prepare(hotkey: str, factors: Mapping[str, Factors], weights: Mapping[str, Tensor], scale: float) -> Adapter:
-    """Row gains and norm of a submission against the base's [O, I] weights."""
+    """Row gains and norm of a submission against the base's [O, I] weights.
+
+    RejectedSubmission for factors whose product cannot be trusted in fp32: huge ones that cancel look small in one
+    order of summation and not in another, so validators would disagree, and overflowing ones have no norm.
+    """
+    for name, layer in factors.items():
+        check_conditioning(name, weights[name], layer, scale)
     shapes = {name: shape_of(weights[name], layer, scale) for name, layer in factors.items()}
     norm = math.sqrt(sum(shape.norm_squared for shape in shapes.values()))
+    if not math.isfinite(norm):
+        raise RejectedSubmission("not_finite", f"the delta's norm is {norm}")
     return Adapter(hotkey=hotkey, factors=factors, shapes=shapes, norm=norm)
+
+
+def check_conditioning(name: str, base_OI: Tensor, factors: Factors, scale: float) -> None:
+    """RejectedSubmission unless the rank-one parts of s B A are together within a few times the base weight."""
+    parts = scale * float((factors.up_OR.norm(dim=0) * factors.down_RI.norm(dim=1)).sum())
+    limit = MAX_PARTS_RATIO * float(base_OI.float().norm())
+    if not parts <= limit:
+        raise RejectedSubmission("ill_conditioned", f"{name}: parts of norm {parts:.3g}, limit {limit:.3g}")
 
 
 @torch.no_grad()

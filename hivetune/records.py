@@ -7,14 +7,21 @@ import hashlib
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from hivetune.commitments import is_repo
 from hivetune.errors import RetryableError
 
-PROTOCOL = 1
+
+def _checked_repo(repo: str) -> str:
+    if not is_repo(repo):
+        raise ValueError("want owner/name of letters, digits, '.', '_', '-', without '..'")
+    return repo
+
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-Repo = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}$")]
+Repo = Annotated[str, AfterValidator(_checked_repo)]
 _NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 FileName = Annotated[str, Field(pattern=rf"^({_NAME}/)*{_NAME}$", max_length=200)]
 Count = Annotated[int, Field(ge=0)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from hivetune.commitments import Pointer, ReleasePointer, unpack
-from hivetune.errors import ConfigError, RejectedSubmission, RetryableError
+from hivetune.errors import RejectedSubmission, RetryableError
 from hivetune.files import write_atomically
 from hivetune.records import FileEntry, Release
 from hivetune.rounds import Round, round_at
@@ -75,7 +75,7 @@ class ReleaseFollower:
         self._pointers = pointers
         self._files = files
         self._folder = folder
-        self._known: dict[str, Located] = {}
+        self._known: dict[tuple[str, str, str], Located] = {}
 
     def current(self) -> tuple[Located, int]:
         """The release the owner points to, and the block in which it was set."""
@@ -125,17 +125,19 @@ class ReleaseFollower:
         return into
 
     def _locate(self, pointer: ReleasePointer) -> Located:
-        if pointer.manifest_sha256 not in self._known:
+        key = (pointer.manifest_sha256, pointer.repo, pointer.revision)
+        if key not in self._known:
             data = self._files.read_bytes(pointer.repo, pointer.revision, MANIFEST_NAME, max_bytes=_MAX_MANIFEST_BYTES)
             if hashlib.sha256(data).hexdigest() != pointer.manifest_sha256:
                 raise RetryableError(f"{pointer.repo}: the manifest is not the one the chain points to")
             release = Release.parse(data)
-            if release.number != pointer.number:
-                raise RetryableError(f"release {release.number} stands where the chain says {pointer.number}")
-            self._known[pointer.manifest_sha256] = Located(
+            self._known[key] = Located(
                 release=release, sha256=pointer.manifest_sha256, repo=pointer.repo, revision=pointer.revision
             )
-        return self._known[pointer.manifest_sha256]
+        located = self._known[key]
+        if located.release.number != pointer.number:
+            raise RetryableError(f"release {located.release.number} stands where the chain says {pointer.number}")
+        return located
 
     def _parent(self, located: Located) -> Located:
         parent = located.release.parent
@@ -187,7 +189,7 @@ def _release_pointer(data: bytes, owner: str) -> ReleasePointer:
     try:
         pointer = unpack(data)
     except RejectedSubmission as rejected:
-        raise ConfigError(f"the owner {owner} points to no release: {rejected}") from None
+        raise RetryableError(f"the owner {owner} points to no release: {rejected}") from None
     if not isinstance(pointer, ReleasePointer):
-        raise ConfigError(f"the owner {owner} points to a {type(pointer).__name__}, want a release")
+        raise RetryableError(f"the owner {owner} points to a {type(pointer).__name__}, want a release")
     return pointer

@@ -53,7 +53,7 @@ class PeftEngine:
         self._device = torch.device(device)
         self._layout = layout
         self._model = peft.get_peft_model(base.model.to(self._device), _config(layout))
-        self._model.train()
+        self._model.eval()  # the base's own dropout would make a resumed run another one
         self._named = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         self._optimizer = torch.optim.AdamW(
             self._named.values(), betas=_BETAS, weight_decay=_WEIGHT_DECAY, lr=0.0, fused=True

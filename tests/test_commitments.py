@@ -6,7 +6,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hivetune import records
 from hivetune.commitments import (
     MAX_BYTES,
     PREFIX_BYTES,
@@ -56,10 +55,6 @@ def test_every_pointer_survives_the_chain(pointer: Pointer) -> None:
 def test_the_layout_is_the_documented_one() -> None:
     expected = b"HT" + bytes([PROTOCOL, 1]) + struct.pack(">I", 7) + b"\xab" * 8 + b"\xcd" * 32 + b"alice/adapters"
     assert pack(SUBMISSION) == expected
-
-
-def test_commitments_and_records_speak_one_protocol() -> None:
-    assert records.PROTOCOL == PROTOCOL
 
 
 @settings(max_examples=2000)

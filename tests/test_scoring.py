@@ -145,7 +145,6 @@ def test_a_few_worthless_entries_change_no_honest_pay(
     assert_close_pay(pay(with_entry(scorer, honest, *(noise(llama, seed) for seed in range(count)))), fair_pay)
 
 
-@pytest.mark.xfail(strict=True, reason="_settle pays by a merge that still holds the unproven, then measures another")
 def test_a_crowd_of_worthless_entries_changes_no_honest_pay(
     llama: BaseModel, honest: list[Adapter], batches: list[Batch]
 ) -> None:
@@ -156,14 +155,12 @@ def test_a_crowd_of_worthless_entries_changes_no_honest_pay(
     assert_close_pay(pay(with_entry(few, honest, *(noise(llama, seed) for seed in range(10)))), fair_pay)
 
 
-@pytest.mark.xfail(strict=True, reason="fp32 cancellation in shape_of and inner_products breaks the credits' sum")
-def test_factors_that_cancel_cost_nobody_else_the_pay(
-    scorer: Scorer, honest: list[Adapter], llama: BaseModel, fair_pay: dict[str, float]
+def test_factors_that_cancel_are_rejected_before_they_break_the_credits(
+    honest: list[Adapter], llama: BaseModel
 ) -> None:
-    scores = with_entry(scorer, honest, cancelling(llama, honest[0], 1e4))
-    found = pay(scores)
-    found.pop("z-cancelling", None)
-    assert set(found) == set(HONEST)
+    """Huge rank-one parts whose sum is small: rounding makes dense and low-rank forms disagree by a fifth."""
+    with pytest.raises(RejectedSubmission, match="ill_conditioned"):
+        cancelling(llama, honest[0], 1e4)
 
 
 def test_a_copy_shares_with_its_original_and_takes_from_nobody_twice(scorer: Scorer, honest: list[Adapter]) -> None:
@@ -251,9 +248,11 @@ ESTIMATES = st.tuples(st.floats(-1, 1), st.floats(0.001, 1)).map(
 )
 
 
-@given(st.dictionaries(st.text(max_size=3), ESTIMATES, min_size=1, max_size=6))
-def test_the_gate_never_drops_the_proven_and_never_keeps_the_harmful(credits: dict[str, Estimate]) -> None:
-    dropped = to_drop(credits)
+@given(st.dictionaries(st.text(max_size=3), ESTIMATES, min_size=1, max_size=6), st.booleans())
+def test_the_gate_never_drops_the_proven_and_never_keeps_the_harmful(
+    credits: dict[str, Estimate], patient: bool
+) -> None:
+    dropped = to_drop(credits, patient=patient)
     assert dropped <= set(credits)
     assert not any(credits[hotkey].lower > 0 for hotkey in dropped)
     harmful = {hotkey for hotkey, credit in credits.items() if credit.upper < 0}
@@ -262,15 +261,19 @@ def test_the_gate_never_drops_the_proven_and_never_keeps_the_harmful(credits: di
         assert all(credit.lower > 0 for credit in credits.values())
 
 
-def test_the_gate_drops_in_three_degrees() -> None:
+def test_the_gate_drops_by_degrees() -> None:
     proven = Estimate(mean=1.0, lower=0.5, upper=1.5)
     unproven = Estimate(mean=0.1, lower=-0.1, upper=0.3)
     idle = Estimate(mean=0.0, lower=-0.1, upper=0.1)
     harmful = Estimate(mean=-1.0, lower=-1.5, upper=-0.5)
-    assert to_drop({"a": proven, "b": unproven, "c": idle, "d": harmful}) == {"d"}
-    assert to_drop({"a": proven, "b": unproven, "c": idle}) == {"c"}
-    assert to_drop({"a": proven, "b": unproven}) == {"b"}
-    assert to_drop({"a": proven}) == set()
+    bad = Estimate(mean=-0.2, lower=-0.5, upper=0.1)
+    half_as_bad = Estimate(mean=-0.1, lower=-0.4, upper=0.2)
+    assert to_drop({"a": proven, "b": unproven, "c": idle, "d": harmful}, patient=True) == {"d"}
+    assert to_drop({"a": proven, "b": bad, "c": half_as_bad, "d": idle}, patient=True) == {"b", "c"}
+    assert to_drop({"a": proven, "b": unproven, "c": idle}, patient=True) == {"c"}
+    assert to_drop({"a": proven, "b": unproven, "c": idle}, patient=False) == {"b", "c"}
+    assert to_drop({"a": proven, "b": unproven}, patient=True) == {"b"}
+    assert to_drop({"a": proven}, patient=True) == set()
 
 
 def test_completeness_is_relative_to_the_improvement() -> None:

@@ -4,6 +4,7 @@ Everything here is a function of the base, the admitted adapters and the batches
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,11 +91,12 @@ class Scorer:
         paid: list[Adapter] = []
         merged_loss = error = None
         for nodes in (NODES, MORE_NODES):
-            credit, paid = self._gate(sound, nodes)
+            credit, merged = self._gate(sound, nodes)
+            paid = [adapter for adapter in merged if credit[adapter.hotkey].lower > 0]
             if not paid:
                 break
-            merged_loss = self._merged_loss(paid)
-            total = sum(credit[adapter.hotkey].mean for adapter in paid)
+            merged_loss = self._merged_loss(merged)
+            total = sum(credit[adapter.hotkey].mean for adapter in merged)
             error = completeness_error(total, self.base_loss - merged_loss)
             if abs(error) <= _REFINE_ABOVE:
                 break
@@ -119,25 +121,24 @@ class Scorer:
         return Solo(improvement=self._estimate(gained), batch_nats=tuple(nats))
 
     def _gate(self, adapters: list[Adapter], nodes: int) -> tuple[dict[str, Estimate], list[Adapter]]:
-        """Merge, credit, drop what earned nothing, and again; the last merge's credits stand for who is left."""
+        """Merge, credit, drop what earned nothing, and again; the credits and members of the last merge.
+
+        Who is dropped keeps the credit of the last merge it was in. If the passes run out, the last merge may hold
+        members without a proven credit; they are not paid.
+        """
         found: dict[str, Estimate] = {}
         left = adapters
-        for attempt in range(self._plan.gate_passes):
+        for attempt in range(self._plan.gate_passes + 1):
             if not left:
                 break
             self._progress(f"credit of {len(left)} in the merge, pass {attempt + 1}")
             now = self._credits(left, nodes)
             found |= now
-            drop = to_drop(now)
-            if not drop:
-                return found, left
+            drop = to_drop(now, patient=attempt < self._plan.gate_passes - 2)
+            if not drop or attempt == self._plan.gate_passes:
+                break
             left = [adapter for adapter in left if adapter.hotkey not in drop]
-        return found, [] if not left else self._settle(found, left, nodes)
-
-    def _settle(self, found: dict[str, Estimate], left: list[Adapter], nodes: int) -> list[Adapter]:
-        """After the last pass: whoever is left is credited once more, and only proven ones are paid."""
-        found |= self._credits(left, nodes)
-        return [adapter for adapter in left if found[adapter.hotkey].lower > 0]
+        return found, left
 
     def _credits(self, adapters: list[Adapter], nodes: int) -> dict[str, Estimate]:
         coefficients = uniform_coefficients(adapters)
@@ -149,29 +150,34 @@ class Scorer:
     def _merged_loss(self, adapters: list[Adapter]) -> float:
         self._progress("measuring the merge")
         delta = merge_deltas(self._weights, adapters, uniform_coefficients(adapters), self._scale)
-        nats = losses(self._base, self._batches, moved(self._weights, delta, 1.0))
+        try:
+            nats = losses(self._base, self._batches, moved(self._weights, delta, 1.0))
+        except RejectedSubmission:
+            return self.base_loss  # a merge whose loss breaks improves nothing, so nobody is paid for it
         return sum(nats) / sum(batch_tokens(self._batches))
 
     def _estimate(self, nats: Sequence[float] | np.ndarray) -> Estimate:
         return token_mean(nats, batch_tokens(self._batches), self._plan.confidence)
 
 
-def to_drop(credits: Mapping[str, Estimate]) -> set[str]:
-    """Who leaves the merge: all that are surely harmful; else the worst that gains nothing; else all unproven.
+def to_drop(credits: Mapping[str, Estimate], *, patient: bool) -> set[str]:
+    """Who leaves the merge: the surely harmful; else, if patient, the worst that gain nothing; else all unproven.
 
-    Harmful ones first, because they drag the others' credits down with them.
+    Harmful ones go first, and then the worst, because they drag the others' credits down with them. The worst are
+    those at least half as bad as the very worst, so that a crowd of worthless entries takes few passes.
     """
     if harmful := {hotkey for hotkey, credit in credits.items() if credit.upper < 0}:
         return harmful
-    worst = min(credits, key=lambda hotkey: credits[hotkey].mean)
-    if credits[worst].mean <= 0:
-        return {worst}
-    return {hotkey for hotkey, credit in credits.items() if credit.lower <= 0}
+    worst = min(credit.mean for credit in credits.values())
+    if patient and worst <= 0:
+        return {hotkey for hotkey, credit in credits.items() if credit.mean <= worst / 2}
+    return {hotkey for hotkey, credit in credits.items() if not credit.lower > 0}
 
 
 def completeness_error(total_credit: float, improvement: float) -> float:
     """Sum of credits over the measured improvement, minus one; 1.0 when there is no improvement to share."""
-    return total_credit / improvement - 1 if improvement > 0 else 1.0
+    error = total_credit / improvement - 1 if improvement > 0 else 1.0
+    return error if math.isfinite(error) else 1.0
 
 
 def pay(scores: Scores) -> dict[str, float]:
