@@ -76,7 +76,15 @@ class PeftEngine:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
+        self._keep_magnitudes_positive()
         return total / predicted
+
+    @torch.no_grad()
+    def _keep_magnitudes_positive(self) -> None:
+        """A magnitude is a length. Steps can push a small one below zero, which no validator admits."""
+        for name, parameter in self._named.items():
+            if "lora_magnitude_vector" in name:
+                parameter.clamp_(min=0)
 
     def factors(self) -> dict[str, Factors]:
         """Copies of A, B and m on the CPU, fp32."""

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -107,7 +108,7 @@ def print_rewards(rewards: list[Reward], *, as_json: bool) -> None:
 
 def rewards_table(rewards: list[Reward]) -> Table:
     """One line a neuron."""
-    table = Table(title="Rewards (tokens)", title_justify="left")
+    table = Table(title="Rewards (tokens)", box=SIMPLE_HEAD, title_justify="left")
     for column in ("uid", "stake", "incent.", "divid.", "emission", "earned"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("hotkey", no_wrap=True)

@@ -268,3 +268,14 @@ def test_the_same_seed_starts_the_same_and_another_does_not(base_folders: dict[s
         found.append(PeftEngine(base, make_layout(load_base(base_folders["gpt2"])), seed=seed, device="cpu").factors())
     assert same_factors(found[0], found[1])
     assert not same_factors(found[0], found[2])
+
+
+def test_magnitudes_never_become_negative(base_folders: dict[str, Path]) -> None:
+    """At an absurd learning rate each step moves every magnitude by far more than its size."""
+    sequences_NT = pack_sequences(byte_tokenizer(), [DOMAINS[1]] * 8, 24)[:4]
+    base = load_base(base_folders["llama"])
+    engine = PeftEngine(base, make_layout(load_base(base_folders["llama"])), seed=3, device="cpu")
+    for _ in range(3):
+        engine.step([sequences_NT], 5.0)
+    assert all(float(layer.magnitude_O.min()) >= 0 for layer in engine.factors().values())
+    assert any(float(layer.magnitude_O.min()) == 0 for layer in engine.factors().values())

@@ -1,5 +1,6 @@
 """The demo's tables: one a round, the releases compared, everybody's rewards."""
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,7 @@ def round_table(result: RoundResult, names: dict[str, str]) -> Table:
     table = Table(
         title=f"Round {result.round}: {base}; {seconds}",
         caption=_release_line(result),
+        box=SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
         title_style="bold",
@@ -23,7 +25,7 @@ def round_table(result: RoundResult, names: dict[str, str]) -> Table:
     )
     for column in ("miner", "shard", "verdict"):
         table.add_column(column, no_wrap=True)
-    for column in ("solo gain", "credit in the merge", "weight", "earned"):
+    for column in ("solo gain", "credit", "weight", "earned"):
         table.add_column(column, justify="right", no_wrap=True)
     for submission in result.submissions:
         table.add_row(*_row(submission, names))
@@ -36,6 +38,7 @@ def final_table(final: Final, seconds: float) -> Table:
     table = Table(
         title=f"On text no miner trained on, after {seconds / 60:.1f} minutes",
         caption=f"improvement {final.improvement:+.4f} nats a token, 95 % interval {interval}",
+        box=SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
         title_style="bold",
@@ -53,7 +56,7 @@ def final_table(final: Final, seconds: float) -> Table:
 
 def rewards_table(rewards: dict[str, float], names: dict[str, str]) -> Table:
     """What everybody earned."""
-    table = Table(title="Rewards", title_justify="left", title_style="bold")
+    table = Table(title="Rewards", box=SIMPLE_HEAD, title_justify="left", title_style="bold")
     table.add_column("neuron")
     table.add_column("hotkey")
     table.add_column("earned", justify="right")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -106,8 +107,8 @@ class LiveView(PlainView):
         title = f"block {moment.block}"
         if now is not None:
             left = now.last_block - moment.block
-            title = f"round {now.round_id} of {self._options.rounds}   {moment.phase}   {title}, {left} to the payout"
-        table = Table(title=title, title_justify="left", expand=True)
+            title = f"round {now.round_id} ({now.round_id + 1} of {self._options.rounds}), {moment.phase}, {title}, {left} to the payout"
+        table = Table(title=title, title_justify="left", expand=True, box=SIMPLE_HEAD)
         for column in ("neuron", "doing", "", "last"):
             table.add_column(column, no_wrap=True)
         for name in self._options.names:
