@@ -107,7 +107,8 @@ class LiveView(PlainView):
         title = f"block {moment.block}"
         if now is not None:
             left = now.last_block - moment.block
-            title = f"round {now.round_id} ({now.round_id + 1} of {self._options.rounds}), {moment.phase}, {title}, {left} to the payout"
+            count = f"round {now.round_id} ({now.round_id + 1} of {self._options.rounds})"
+            title = f"{count}, {moment.phase}, {title}, {left} to the payout"
         table = Table(title=title, title_justify="left", expand=True, box=SIMPLE_HEAD)
         for column in ("neuron", "doing", "", "last"):
             table.add_column(column, no_wrap=True)
