@@ -18,7 +18,7 @@ from hivetune.model import BaseModel
 from hivetune.taps import LayerTaps
 
 NODES = 2
-MORE_NODES = 6  # where the path bends too much for two
+MORE_NODES = 4  # where the path bends too much for two
 
 
 def gauss_legendre(nodes: int) -> list[tuple[float, float]]:

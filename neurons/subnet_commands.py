@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -133,10 +134,10 @@ def status(chain: str, netuid: int, hub_url: str | None) -> None:
         now = round_at(observer.release().rounds, metagraph.head.number)
         where = f"round {now.round_id}, {now.phase(metagraph.head.number)}" if now else "before round 0"
         console.print(where, highlight=False)
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     for column in ("uid", "stake", "permit", "last update"):
         table.add_column(column, justify="right")
-    table.add_column("hotkey")
+    table.add_column("hotkey", no_wrap=True)
     for neuron in metagraph.neurons:
         table.add_row(
             str(neuron.uid),

@@ -89,8 +89,8 @@ class Scorer:
         sound = [adapter for adapter in adapters if adapter.hotkey in solo]
         credit: dict[str, Estimate] = {}
         paid: list[Adapter] = []
-        merged_loss = error = None
         for nodes in (NODES, MORE_NODES):
+            merged_loss = error = None
             credit, merged = self._gate(sound, nodes)
             paid = [adapter for adapter in merged if credit[adapter.hotkey].lower > 0]
             if not paid:
