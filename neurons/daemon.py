@@ -3,6 +3,7 @@
 The only broad `except` of the code base is here: whatever a step raises, the node logs it and lives on.
 """
 
+import gc
 import json
 import logging
 import os
@@ -52,7 +53,9 @@ def run(node: Node, ledger: Ledger, heartbeat: Heartbeat) -> None:
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
-            _wait_for(ledger, node.step(), heartbeat)
+            block = node.step()
+            gc.collect()  # models hold reference cycles: a node that waits should not hold gigabytes
+            _wait_for(ledger, block, heartbeat)
             pause_s = _FIRST_PAUSE_S
         except ConfigError:
             raise
