@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from chain.ledger import Ledger
+from chain.ledger import Ledger, Neuron
 from hivetune.errors import ConfigError
 from hivetune.records import Entry
 from hivetune.rounds import round_by_id
@@ -33,7 +33,8 @@ class Reward:
     dividends: float
     emission: float  # of the last epoch
     total_earned: float
-    submission: str  # repository and start of the digest; "" without one
+    repo: str  # of the last submission; "" without one
+    file_sha256: str
     verdict: str
     weight: float | None
 
@@ -83,13 +84,14 @@ def read_rewards(observer: Observer, hotkey: str | None, round_id: int | None) -
             Reward(
                 uid=neuron.uid,
                 hotkey=neuron.hotkey,
-                role=_role(neuron.hotkey, metagraph.owner_hotkey, validators),
+                role=_role(neuron, metagraph.owner_hotkey, validators),
                 stake=neuron.stake_rao / RAO,
                 incentive=neuron.incentive,
                 dividends=neuron.dividends,
                 emission=last.get(neuron.hotkey, 0) / RAO,
                 total_earned=total.get(neuron.hotkey, 0) / RAO,
-                submission=f"{entry.repo} {entry.file_sha256[:8]}" if entry else "",
+                repo=entry.repo if entry else "",
+                file_sha256=entry.file_sha256 if entry else "",
                 verdict=_verdict(entry),
                 weight=entry.weight if entry else None,
             )
@@ -108,23 +110,24 @@ def print_rewards(rewards: list[Reward], *, as_json: bool) -> None:
 
 def rewards_table(rewards: list[Reward]) -> Table:
     """One line a neuron."""
-    table = Table(title="Rewards (tokens)", box=SIMPLE_HEAD, title_justify="left")
-    for column in ("uid", "stake", "incent.", "divid.", "emission", "earned"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = Table(title="Rewards (tokens)", box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("uid", justify="right", no_wrap=True)
     table.add_column("hotkey", no_wrap=True)
     table.add_column("role", no_wrap=True)
-    table.add_column("last submission and verdict", overflow="fold")
+    for column in ("stake", "incent.", "divid.", "last", "earned"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("submission, verdict", overflow="fold")
     for reward in rewards:
         table.add_row(
             str(reward.uid),
-            f"{reward.stake:.2f}",
+            reward.hotkey[:8],
+            reward.role,
+            f"{reward.stake:.1f}",
             f"{reward.incentive:.3f}",
             f"{reward.dividends:.3f}",
-            f"{reward.emission:.2f}",
-            f"{reward.total_earned:.2f}",
-            f"{reward.hotkey[:8]}…",
-            reward.role,
-            f"{reward.submission} {reward.verdict}".strip(),
+            f"{reward.emission:.1f}",
+            f"{reward.total_earned:.1f}",
+            f"{reward.file_sha256[:8]} {reward.verdict}".strip(),
         )
     return table
 
@@ -138,10 +141,10 @@ def _end_of_round(observer: Observer, round_id: int) -> str:
     return observer.ledger.block_hash(last_block)
 
 
-def _role(hotkey: str, owner: str, validators: set[str]) -> str:
-    if hotkey == owner:
+def _role(neuron: Neuron, owner: str, validators: set[str]) -> str:
+    if neuron.hotkey == owner:
         return "owner"
-    return "validator" if hotkey in validators else "miner"
+    return "validator" if neuron.hotkey in validators or neuron.dividends > 0 else "miner"
 
 
 def _verdict(entry: Entry | None) -> str:

@@ -129,19 +129,20 @@ def status(chain: str, netuid: int, hub_url: str | None) -> None:
         f"subnet {netuid} at block {metagraph.head.number}: {release}, tempo {metagraph.tempo}, "
         f"next payout in block {ledger.next_epoch_block(metagraph.head.number)}",
         highlight=False,
+        soft_wrap=True,
     )
     if hub_url:
         now = round_at(observer.release().rounds, metagraph.head.number)
         where = f"round {now.round_id}, {now.phase(metagraph.head.number)}" if now else "before round 0"
         console.print(where, highlight=False)
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("uid", "stake", "permit", "last update"):
-        table.add_column(column, justify="right")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("uid", "stake", "permit", "updated"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("hotkey", no_wrap=True)
     for neuron in metagraph.neurons:
         table.add_row(
             str(neuron.uid),
-            f"{neuron.stake_rao / RAO:.2f}",
+            f"{neuron.stake_rao / RAO:.0f}",
             "yes" if neuron.permit else "",
             str(neuron.last_update),
             neuron.hotkey,

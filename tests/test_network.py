@@ -124,17 +124,6 @@ def test_two_rounds_pay_the_honest_and_neither_the_free_rider_nor_the_copier(
     assert earned["validator"] > 0
 
 
-def test_shards_of_different_topics_pay_every_honest_miner(tiny_base: Path, text: Path, tmp_path: Path) -> None:
-    chosen = options(
-        tiny_base, text, tmp_path, json_path=tmp_path / "r.json", shards="domains", miners=2, validators=1, rounds=1
-    )
-    (only,) = play_demo(chosen)["rounds"]
-    assert [submission["verdict"] for submission in only["submissions"]] == ["paid", "paid"]
-    assert len({submission["shard"] for submission in only["submissions"]}) == 2
-    assert abs(only["completeness_error"]) < 0.02
-    assert only["release"]["published"]
-
-
 def test_interrupted_demo_ends_every_process(tiny_base: Path, text: Path, tmp_path: Path) -> None:
     chosen = options(tiny_base, text, tmp_path, miners=1, validators=1)
     with subprocess.Popen(demo_command(chosen), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
@@ -151,9 +140,10 @@ def test_interrupted_demo_ends_every_process(tiny_base: Path, text: Path, tmp_pa
 
 @pytest.fixture
 def localnet(tiny_base: Path, text: Path, tmp_path: Path) -> Iterator[Localnet]:
-    """A running network of one honest miner, one validator and the averager."""
+    """A running network of two honest miners with topics of their own, one validator and the averager."""
+    chosen = options(tiny_base, text, tmp_path, miners=2, validators=1, shards="domains")
     with _network() as network:
-        yield build(options(tiny_base, text, tmp_path, miners=1, validators=1), network, lambda _: None)
+        yield build(chosen, network, lambda _: None)
 
 
 @contextmanager
@@ -211,7 +201,9 @@ def test_any_process_killed_in_any_phase_comes_back_and_the_next_round_completes
     assert len(killer.killed) == len(plan)
     clean = results[-1]
     assert clean.release.published, results
-    assert [submission.verdict for submission in clean.submissions] == ["paid"]
+    assert [submission.verdict for submission in clean.submissions] == ["paid", "paid"]
+    assert len({submission.shard for submission in clean.submissions}) == 2
+    assert clean.completeness_error == pytest.approx(0, abs=0.02)
 
 
 def _running(folder: Path) -> list[str]:
