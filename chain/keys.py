@@ -21,7 +21,6 @@ from substrateinterface import Keypair as Keypair
 
 from hivetune.errors import ConfigError
 
-DEFAULT_ROOT = Path("~/.bittensor/wallets")
 NACL_MARK = b"$NACL"
 OLD_FORMATS = {b"$ANSIBLE_VAULT": "Ansible vault", b"gAAAAA": "Fernet"}
 SALT = bytes.fromhex("137183dff15a09bc9c90b5518739e9b1")  # the one Bittensor uses for every wallet

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hivetune.errors import ConfigError
 
 HUB_TOKEN_VARIABLE = "HIVETUNE_HUB_TOKEN"
+DEFAULT_WALLETS = Path("~/.bittensor/wallets")
 
 
 class Settings(BaseModel):
@@ -51,7 +52,7 @@ class NodeSettings(Settings):
     """Name of the wallet."""
     hotkey: str = "default"
     """Name of the wallet's hotkey."""
-    wallet_path: Path = Path("~/.bittensor/wallets")
+    wallet_path: Path = DEFAULT_WALLETS
     """Folder of the wallets."""
     state: Path = Path("~/.hivetune")
     """Folder for downloads, checkpoints and receipts; one for each node."""

@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
+from hivetune.settings import DEFAULT_WALLETS
 from neurons.commands import Command, settings_command
 from neurons.subnet_options import SubnetOptions
-
-DEFAULT_WALLETS = Path("~/.bittensor/wallets")
 
 
 def chain_options(function: Callable[..., Any]) -> Callable[..., Any]:

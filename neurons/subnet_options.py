@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hivetune.settings import Settings
+from hivetune.settings import DEFAULT_WALLETS, Settings
 
 
 class SubnetOptions(Settings):
@@ -19,7 +19,7 @@ class SubnetOptions(Settings):
     """Name of the owner's wallet."""
     hotkey: str = "default"
     """Name of the hotkey that will run the averager."""
-    wallet_path: Path = Path("~/.bittensor/wallets")
+    wallet_path: Path = DEFAULT_WALLETS
     """Folder of the wallets."""
     base: str
     """Base model: smollm2-135m (from PyPI), a local folder, or a Hub id."""
