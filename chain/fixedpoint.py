@@ -1,18 +1,22 @@
-"""The chain's fixed-point arithmetic (signed 64 bits, 32 of them a fraction, saturating) on plain Python integers.
+"""The chain's fixed-point arithmetic (signed 64 bits, 32 of them a fraction, saturating) on numpy arrays, exact.
 
-A value is the integer `number * 2**32`. A sparse row maps a column to its value and, as on the chain, an explicit zero
-is not the same as no entry: some steps of Yuma keep the one and forget the other.
+An element is the integer `number * 2**32`. numpy has no 128-bit integers: products and quotients are put together from
+parts that stay within 64 bits, and what could leave them goes through Python's integers.
 """
 
-from collections.abc import Iterable, Sequence
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.int64]
 
 FRACTION_BITS = 32
 ONE = 1 << FRACTION_BITS
 HIGHEST = (1 << 63) - 1
 LOWEST = -(1 << 63)
 U16_MAX = 65535
-
-Row = dict[int, int]
+LAST_TERM = 31  # of the exponential's series
+LARGEST_EXPONENT = 89715445397  # of either sign; beyond it a term of the series does not fit 64 bits
+E_OF_23_BITS = 22802600 << 9  # exp(1) is a constant of the chain's library, and coarser than the series
 
 
 def saturate(value: int) -> int:
@@ -20,151 +24,95 @@ def saturate(value: int) -> int:
     return max(LOWEST, min(HIGHEST, value))
 
 
-def from_int(number: int) -> int:
-    return saturate(number << FRACTION_BITS)
-
-
-def mul(left: int, right: int) -> int:
-    """Product, rounded down."""
-    return saturate((left * right) >> FRACTION_BITS)
-
-
-def div(left: int, right: int) -> int:
-    """Quotient, rounded towards zero; zero when divided by zero, as the chain's safe division."""
-    if right == 0:
-        return 0
-    quotient = (abs(left) << FRACTION_BITS) // abs(right)
-    return saturate(quotient if (left < 0) == (right < 0) else -quotient)
-
-
-def add(left: int, right: int) -> int:
-    return saturate(left + right)
-
-
-def total(values: Iterable[int]) -> int:
-    return saturate(sum(values))
-
-
 def u16_proportion(numerator: int) -> int:
     """A u16 hyperparameter as a fraction of 65535."""
-    return div(from_int(numerator), from_int(U16_MAX))
+    return (numerator << FRACTION_BITS) // U16_MAX
 
 
-def to_u16(fraction: int) -> int:
-    """A fraction as u16, rounded down and saturating."""
-    return max(0, min(U16_MAX, (fraction * U16_MAX) >> FRACTION_BITS))
+def largest(values: Array) -> int:
+    """The largest absolute value."""
+    return max(int(values.max()), -int(values.min())) if values.size else 0
 
 
-def exp(value: int) -> int:
-    """e**value by its Taylor series in 96 fraction bits, so that every machine gets the same last bit."""
-    extra = 64
-    one = ONE << extra
-    argument = abs(value) << extra
-    term = result = one
-    step = 0
-    while term:
-        step += 1
-        term = term * argument // one // step
-        result += term
-    return saturate((result if value >= 0 else one * one // result) >> extra)
+def mul(left: Array, right: Array | int) -> Array:
+    """Products, rounded down."""
+    right = np.asarray(right, dtype=np.int64)
+    if largest(left) * largest(right) < 1 << (63 + FRACTION_BITS):
+        return small_product(left, right)
+    pairs = np.broadcast(left, right)
+    return np.array([saturate(int(a) * int(b) >> FRACTION_BITS) for a, b in pairs], dtype=np.int64)
 
 
-def normalize(values: Sequence[int], divisor: int | None = None) -> list[int]:
-    """Divide by the sum (or by a given one); unchanged when that is zero."""
-    divisor = total(values) if divisor is None else divisor
-    return [div(value, divisor) for value in values] if divisor else list(values)
+def small_product(left: Array, right: Array) -> Array:
+    """Products that fit 64 bits, rounded down.
+
+    With a = 2**32 * A + a' and b = 2**32 * B + b', a * b / 2**32 = A * b + a' * B + a' * b' / 2**32. The last product
+    is below 2**64 and alone needs rounding; the others may wrap around, since their sum does not.
+    """
+    left_low, right_low = left & (ONE - 1), right & (ONE - 1)
+    rounded = (left_low.astype(np.uint64) * right_low.astype(np.uint64)) >> np.uint64(FRACTION_BITS)
+    return (left >> FRACTION_BITS) * right + left_low * (right >> FRACTION_BITS) + rounded.astype(np.int64)
 
 
-def normalize_rows(rows: Sequence[Row]) -> list[Row]:
-    return [dict(zip(row, normalize(list(row.values())), strict=True)) for row in rows]
+def div(left: Array, right: Array | int) -> Array:
+    """Quotients of values that are not negative, rounded down; zero when divided by zero, as the chain's division.
+
+    Long division: a remainder is below its divisor, so shifted by as many bits as the largest divisor leaves free it
+    stays within 64.
+    """
+    divisor = np.maximum(right, 1).astype(np.uint64)
+    free = 64 - (int(divisor.max(initial=1)) - 1).bit_length()
+    whole, rest = np.divmod(left.astype(np.uint64), divisor)
+    quotient, missing = whole, FRACTION_BITS
+    while missing:
+        step = np.uint64(min(missing, free))
+        part, rest = np.divmod(rest << step, divisor)
+        quotient = (quotient << step) | part
+        missing -= int(step)
+    fits = whole < ONE >> 1
+    return np.where(right == 0, 0, np.where(fits, quotient, HIGHEST)).astype(np.int64)
 
 
-def column_sums(rows: Sequence[Row], columns: int) -> list[int]:
-    sums = [0] * columns
-    for row in rows:
-        for column, value in row.items():
-            sums[column] = add(sums[column], value)
-    return sums
+def total(values: Array) -> int:
+    if largest(values) * values.size > HIGHEST:
+        return saturate(sum(values.tolist()))
+    return int(values.sum())
 
 
-def normalize_columns(rows: Sequence[Row], columns: int) -> list[Row]:
-    return divide_columns(rows, column_sums(rows, columns))
+def group_sums(group: Array, values: Array, groups: int) -> Array:
+    """Sums by group; of more than two values only where none is negative, since saturation minds the order."""
+    sums = np.zeros(groups, dtype=np.int64)
+    if largest(values) * values.size <= HIGHEST:
+        np.add.at(sums, group, values)
+        return sums
+    exact = [0] * groups
+    for index, value in zip(group.tolist(), values.tolist(), strict=True):
+        exact[index] += value
+    return np.array([saturate(value) for value in exact], dtype=np.int64)
 
 
-def upscale_columns(rows: Sequence[Row], columns: int) -> list[Row]:
-    """Divide every column by its largest value."""
-    largest = [0] * columns
-    for row in rows:
-        for column, value in row.items():
-            largest[column] = max(largest[column], value)
-    return divide_columns(rows, largest)
+def normalize(values: Array) -> Array:
+    return div(values, total(values))
 
 
-def divide_columns(rows: Sequence[Row], divisors: Sequence[int]) -> list[Row]:
-    """Columns with divisor zero stay as they are."""
-    return [{c: div(value, divisors[c]) if divisors[c] else value for c, value in row.items()} for row in rows]
+def to_u16(fractions: Array) -> Array:
+    """Fractions as u16, rounded down and saturating."""
+    return np.clip(fractions, 0, ONE) * U16_MAX >> FRACTION_BITS
 
 
-def scale_rows(rows: Sequence[Row], factors: Sequence[int]) -> list[Row]:
-    return [{c: mul(value, factor) for c, value in row.items()} for row, factor in zip(rows, factors, strict=True)]
+def exp(values: Array) -> Array:
+    """The series of the chain's library, each term rounded down; zero where the library gives up on it."""
+    known = (values <= LARGEST_EXPONENT) & (values >= -LARGEST_EXPONENT)
+    size = np.where(known, np.abs(values), 0)
+    term, result = size, size + ONE
+    for step in range(2, LAST_TERM + 1):
+        term = small_product(term, size) // step
+        result = result + term
+    result = np.where(values < 0, div(np.full_like(result, ONE), result), result)
+    return np.where(known, np.where(values == ONE, E_OF_23_BITS, result), 0)
 
 
-def row_products(rows: Sequence[Row], vector: Sequence[int]) -> list[int]:
-    """rows @ vector."""
-    return [total(mul(value, vector[c]) for c, value in row.items()) for row in rows]
-
-
-def max_upscale_u16(values: Sequence[int]) -> list[int]:
-    """Scale so that the largest becomes 65535, rounded to nearest; all zero stays zero."""
-    largest = max(values, default=0)
-    if largest == 0:
-        return [0] * len(values)
-    maximum = from_int(U16_MAX)
-    if largest > from_int(U16_MAX // 2 + 1):
-        scaled = [mul(value, div(maximum, largest)) for value in values]
-    else:
-        scaled = [div(mul(value, maximum), largest) for value in values]
-    return [max(0, min(U16_MAX, (value + ONE // 2) >> FRACTION_BITS)) for value in scaled]
-
-
-def clip_columns(rows: Sequence[Row], ceiling: Sequence[int]) -> list[Row]:
-    """Values above their column's ceiling come down to it; above a ceiling of zero the entry vanishes."""
-    return [{c: min(v, ceiling[c]) for c, v in row.items() if v <= ceiling[c] or ceiling[c] > 0} for row in rows]
-
-
-def interpolate(start_NN: Sequence[Row], end_NN: Sequence[Row], ratio: int) -> list[Row]:
-    """start + ratio * (end - start), without the zeros except at the two ends."""
-    if ratio in (0, ONE):
-        return [dict(row) for row in (end_NN if ratio else start_NN)]
-    mixed = [
-        {c: value + mul(ratio, end.get(c, 0) - value) for c, value in start.items()}
-        for start, end in zip(start_NN, end_NN, strict=True)
-    ]
-    return [{c: value for c, value in row.items() if value > 0} for row in mixed]
-
-
-def moving_average(new_NN: Sequence[Row], old_NN: Sequence[Row], rate: int) -> list[Row]:
-    """rate * new + (1 - rate) * old, without the zeros."""
-    mixed = [
-        {c: add(mul(rate, new.get(c, 0)), mul(ONE - rate, old.get(c, 0))) for c in {**new, **old}}
-        for new, old in zip(new_NN, old_NN, strict=True)
-    ]
-    return [{c: value for c, value in row.items() if value > 0} for row in mixed]
-
-
-def weighted_median(stake: Sequence[int], score: Sequence[int], minority: int, everything: int) -> int:
-    """Quickselect by stake with the chain's pivot (the middle of the list as it stands) and its rules for ties."""
-    part = list(range(len(stake)))
-    low, high = 0, everything
-    while len(part) > 1:
-        pivot = score[part[len(part) // 2]]
-        lower = [i for i in part if score[i] < pivot]
-        upper = [i for i in part if score[i] > pivot]
-        lower_stake, upper_stake = sum(stake[i] for i in lower), sum(stake[i] for i in upper)
-        if lower and minority < low + lower_stake:
-            part, high = lower, low + lower_stake
-        elif upper and high - upper_stake <= minority:
-            part, low = upper, high - upper_stake
-        else:
-            return pivot
-    return score[part[0]] if part else 0
+def max_upscale_u16(fractions: Array) -> Array:
+    """Scaled so that the largest becomes 65535, rounded to nearest; all zero stays zero."""
+    scaled = div(fractions * U16_MAX, int(fractions.max(initial=0)))
+    return (scaled + (ONE >> 1)) >> FRACTION_BITS
