@@ -42,6 +42,9 @@ METHODS = sorted(
         "author_unwatchExtrinsic",
         "system_accountNextIndex",
         "dev_newBlock",
+        "dev_reorg",
+        "dev_setFaults",
+        "dev_setStorage",
         "chain_unsubscribeNewHeads",
         "state_getMetadata",
         "rpc_methods",
@@ -226,5 +229,5 @@ def test_a_taken_port_is_refused(node: RunningDevnode, tmp_path: Path) -> None:
 
 def test_the_method_list_is_complete(node: RunningDevnode) -> None:
     listed = node.request("rpc_methods", [])["methods"]  # type: ignore[index]
-    assert "dev_newBlock" in listed
+    assert {"dev_newBlock", "dev_reorg", "dev_setFaults", "dev_setStorage"} <= set(listed)
     assert "author_submitAndWatchExtrinsic" in listed

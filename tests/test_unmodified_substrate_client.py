@@ -78,7 +78,7 @@ def test_module_errors_are_decoded_by_name(client: SubstrateInterface, node: Run
     receipt = sealed(client, node, sign(client, "SubtensorModule", "start_call", ALICE, parameters={"netuid": 9}))
     assert not receipt.is_success
     assert receipt.error_message is not None
-    assert receipt.error_message["name"] == "SubnetNotExists"
+    assert receipt.error_message["name"] == "SubNetworkDoesNotExist"
 
 
 def test_errors_outside_pallets_are_decoded(client: SubstrateInterface, node: RunningDevnode) -> None:
@@ -204,7 +204,7 @@ def test_a_long_call_is_signed_over_its_hash(client: SubstrateInterface, node: R
     parameters = {"netuid": 1, "dests": list(range(200)), "weights": [1] * 200, "version_key": 0}
     receipt = sealed(client, node, sign(client, "SubtensorModule", "set_weights", ALICE, parameters=parameters))
     assert receipt.error_message is not None
-    assert receipt.error_message["name"] == "SubnetNotExists"
+    assert receipt.error_message["name"] == "SubNetworkDoesNotExist"
 
 
 def test_sudo_runs_a_call_as_root_and_only_for_its_key(client: SubstrateInterface, node: RunningDevnode) -> None:

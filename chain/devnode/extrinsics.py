@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import sr25519
 
-from chain.devnode.runtime import RUNTIME_CALL, SPEC_VERSION, TRANSACTION_VERSION, RuntimeCall
+from chain.devnode.pallet import blake256 as blake256
+from chain.devnode.rules import Rules
+from chain.devnode.runtime import TRANSACTION_VERSION, RuntimeCall, runtime_under
 from chain.devnode.scale import MalformedBytes, Reader, compact
 from chain.devnode.substrate_types import MULTI_ADDRESS, MULTI_SIGNATURE
 
@@ -16,10 +17,6 @@ MAX_EXTRINSIC_BYTES = 256 * 1024
 PAYLOAD_HASHED_ABOVE_BYTES = 256
 
 BlockHashOf = Callable[[int], bytes | None]
-
-
-def blake256(data: bytes) -> bytes:
-    return blake2b(data, digest_size=32).digest()
 
 
 class InvalidTransaction(ValueError):  # noqa: N818 - Substrate's name for it
@@ -64,8 +61,8 @@ def _read_era(reader: Reader) -> Era:
     return Era(period=period, phase=phase)
 
 
-def parse(raw: bytes) -> SignedExtrinsic:
-    """MalformedBytes when it is no v4 extrinsic signed by an account id with sr25519."""
+def parse(raw: bytes, rules: Rules) -> SignedExtrinsic:
+    """MalformedBytes when it is no v4 extrinsic signed by an account id with sr25519, or no call of this runtime."""
     if len(raw) > MAX_EXTRINSIC_BYTES:
         raise MalformedBytes(f"extrinsic of {len(raw)} bytes, at most {MAX_EXTRINSIC_BYTES}")
     reader = Reader(raw)
@@ -85,7 +82,7 @@ def parse(raw: bytes) -> SignedExtrinsic:
     if reader.take(1)[0] != 0:
         raise MalformedBytes("metadata hash mode is not Disabled")
     extra_end = reader.offset
-    call = RUNTIME_CALL.read(reader)
+    call = runtime_under(rules).call.read(reader)
     reader.finish()
     return SignedExtrinsic(
         raw=raw,
@@ -100,7 +97,7 @@ def parse(raw: bytes) -> SignedExtrinsic:
     )
 
 
-def check_signature(extrinsic: SignedExtrinsic, next_block: int, block_hash: BlockHashOf) -> None:
+def check_signature(extrinsic: SignedExtrinsic, rules: Rules, next_block: int, block_hash: BlockHashOf) -> None:
     """Bad proof unless the signer signed this call for this chain, this runtime and this era."""
     birth = extrinsic.era.birth(next_block)
     era_hash = block_hash(birth)
@@ -110,7 +107,7 @@ def check_signature(extrinsic: SignedExtrinsic, next_block: int, block_hash: Blo
     payload = (
         extrinsic.call_bytes
         + extrinsic.extra_bytes
-        + SPEC_VERSION.to_bytes(4, "little")
+        + rules.spec_version.to_bytes(4, "little")
         + TRANSACTION_VERSION.to_bytes(4, "little")
         + genesis
         + era_hash

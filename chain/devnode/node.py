@@ -2,38 +2,42 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scalecodec.utils.ss58 import ss58_decode
 from substrateinterface import Keypair
 
+from chain.devnode.admission import refusal
+from chain.devnode.blocks import Block, make_block
 from chain.devnode.extrinsics import (
     InvalidTransaction,
     SignedExtrinsic,
-    blake256,
     check_signature,
     parse,
     timestamp_inherent,
 )
 from chain.devnode.overlay import Overlay
-from chain.devnode.pallet import Context, DispatchError, Origin
-from chain.devnode.pallets.system import NOW, SYSTEM, advance_nonce, nonce_of
-from chain.devnode.runtime import EVENTS, run_call, start_block, write_genesis
-from chain.devnode.scale import compact
-from chain.devnode.store import Block, Store
+from chain.devnode.pallet import Context, DispatchError, Origin, rules_of
+from chain.devnode.pallets.system import ACCOUNTS, NOW, SYSTEM, advance_nonce, nonce_of
+from chain.devnode.rules import OLD, rules_of_spec
+from chain.devnode.runtime import end_block, run_call, runtime_under, start_block, write_genesis
+from chain.devnode.store import Store
+from hivetune.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 DEV_ACCOUNTS = ("//Alice", "//Bob", "//Charlie", "//Dave", "//Eve", "//Ferdie")
 DEV_ENDOWMENT_RAO = 10**15
+TEMPORARILY_BANNED, ALREADY_IMPORTED, PRIORITY_TOO_LOW, POOL_FULL = 1012, 1013, 1014, 1016
 MAX_POOL = 8192
 MAX_EXTRINSICS_PER_BLOCK = 1024
 MAX_NONCE_AHEAD = 512
 DISPATCH_INFO = {"weight": {"ref_time": 0, "proof_size": 0}, "class": ("Normal", ()), "pays_fee": ("No", ())}
 
 EventRecord = dict[str, Any]
+HeadListener = Callable[[Sequence[Block], Sequence[Block]], None]
 
 
 class PoolRefused(ValueError):  # noqa: N818 - what the pool did
@@ -44,44 +48,15 @@ class PoolRefused(ValueError):  # noqa: N818 - what the pool did
         self.code = code
 
 
+class ReorgRefused(ValueError):  # noqa: N818 - what the chain did
+    """The chain does not go back behind its finalized block, nor to a shorter branch."""
+
+
 def account_id(address: str) -> bytes:
     return bytes.fromhex(ss58_decode(address))
 
 
-def header_bytes(block: Block) -> bytes:
-    """The SCALE header that the block hash is taken of; the digest is empty."""
-    return block.parent + compact(block.number) + block.state_root + block.extrinsics_root + compact(0)
-
-
-def make_block(
-    number: int, parent: Block | None, changes: Mapping[bytes, bytes | None], extrinsics: list[bytes]
-) -> Block:
-    """The state root commits to the whole history of changes; it is a hash chain, not a Merkle trie."""
-    digest = blake256(b"".join(_framed(key) + _framed(value or b"") for key, value in sorted(changes.items())))
-    before = bytes(32) if parent is None else parent.state_root
-    block = Block(
-        number=number,
-        hash=b"",
-        parent=bytes(32) if parent is None else parent.hash,
-        state_root=blake256(before + digest),
-        extrinsics_root=blake256(b"".join(map(_framed, extrinsics))),
-        extrinsics=tuple(extrinsics),
-    )
-    return Block(
-        number=number,
-        hash=blake256(header_bytes(block)),
-        parent=block.parent,
-        state_root=block.state_root,
-        extrinsics_root=block.extrinsics_root,
-        extrinsics=block.extrinsics,
-    )
-
-
-def _framed(data: bytes) -> bytes:
-    return compact(len(data)) + data
-
-
-def _record(phase: tuple[str, tuple[int, ...]], event: tuple[str, str, tuple[Any, ...]]) -> EventRecord:
+def record(phase: tuple[str, tuple[int, ...]], event: tuple[str, str, tuple[Any, ...]]) -> EventRecord:
     pallet, name, values = event
     return {"phase": phase, "event": (pallet, ((name, values),)), "topics": []}
 
@@ -89,13 +64,32 @@ def _record(phase: tuple[str, tuple[int, ...]], event: tuple[str, str, tuple[Any
 class Node:
     """One chain. Not thread-safe: the server calls it from one thread."""
 
-    def __init__(self, state_path: Path, *, endow: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        state_path: Path,
+        *,
+        endow: Mapping[str, int] | None = None,
+        finality_lag: int = 0,
+        rules: int = OLD,
+    ) -> None:
+        self.rules = rules_of_spec(rules)
         self.store = Store(state_path)
         self.pool: dict[bytes, SignedExtrinsic] = {}
-        self.on_block: list[Callable[[Block], None]] = []
+        self._banned: set[bytes] = set()  # hashes that were in a block or no longer fit one: a pool takes them once
+        self._finality_lag = finality_lag
+        self.on_head: list[HeadListener] = []  # called with the blocks that left the chain and those that joined it
         self.on_dropped: list[Callable[[bytes], None]] = []
         if self.store.head is None:
             self._write_genesis(dict(endow or {}))
+        self._check_rules(state_path)
+
+    def _check_rules(self, state_path: Path) -> None:
+        """A chain keeps the rules it was born with."""
+        kept = rules_of(self.store)
+        if kept is not self.rules:
+            self.close()
+            asked = self.rules.spec_version
+            raise ConfigError(f"chain state {state_path} follows runtime {kept.spec_version}, asked for is {asked}")
 
     def close(self) -> None:
         self.store.close()
@@ -105,41 +99,58 @@ class Node:
         assert self.store.head is not None
         return self.store.head
 
+    @property
+    def finalized(self) -> Block:
+        """Trails the head; it never moves back, for no reorg makes the chain shorter."""
+        return self.block(max(0, self.head.number - self._finality_lag))
+
     def _write_genesis(self, endow: dict[str, int]) -> None:
         accounts = [Keypair.create_from_uri(uri) for uri in DEV_ACCOUNTS]
         endowments = {keypair.public_key: DEV_ENDOWMENT_RAO for keypair in accounts}
         endowments.update({account_id(address): amount for address, amount in endow.items()})
         overlay = Overlay(self.store)
-        write_genesis(overlay, accounts[0].public_key, endowments)
+        write_genesis(overlay, self.rules, accounts[0].public_key, endowments)
         self.store.append(make_block(0, None, overlay.changes, []), overlay.changes)
 
+    def block(self, number: int) -> Block:
+        """One of the chain; numbers run from 0 to the head's."""
+        block = self.store.block_by_number(number)
+        assert block is not None, f"no block {number}"
+        return block
+
     def block_hash(self, number: int) -> bytes | None:
-        block = self.head if number == self.head.number else self.store.block_by_number(number)
+        block = self.store.block_by_number(number)
         return None if block is None else block.hash
 
-    def next_nonce(self, who: bytes) -> int:
-        """The nonce after all that is in the state and, without a gap, in the pool."""
+    def next_nonce(self, who: bytes, at: Block) -> int:
+        """The nonce after all that is in the state at a block and, without a gap, in the pool."""
         waiting = {extrinsic.nonce for extrinsic in self.pool.values() if extrinsic.signer == who}
-        nonce = nonce_of(self.store, who)
+        raw = self.store.get_at(ACCOUNTS.key(who), at)
+        nonce = 0 if raw is None else int(ACCOUNTS.value.decode(raw)["nonce"])
         while nonce in waiting:
             nonce += 1
         return nonce
 
     def submit(self, raw: bytes) -> bytes:
         """Takes an extrinsic into the pool and returns its hash; raises what makes it impossible."""
-        extrinsic = parse(raw)
+        extrinsic = parse(raw, self.rules)
+        if extrinsic.hash in self._banned:
+            raise PoolRefused(TEMPORARILY_BANNED, "Transaction is temporarily banned")
         if extrinsic.hash in self.pool:
-            raise PoolRefused(1013, "Transaction is already imported")
+            raise PoolRefused(ALREADY_IMPORTED, "Transaction Already Imported")
         nonce = nonce_of(self.store, extrinsic.signer)
         if extrinsic.nonce < nonce:
             raise InvalidTransaction("Transaction is outdated")
         if extrinsic.nonce > nonce + MAX_NONCE_AHEAD:
             raise InvalidTransaction("Transaction nonce is too far in the future")
-        check_signature(extrinsic, self.head.number + 1, self.block_hash)
+        check_signature(extrinsic, self.rules, self.head.number + 1, self.block_hash)
+        code = refusal(self.store, self.head.number + 1, extrinsic.signer, extrinsic.call)
+        if code is not None:
+            raise InvalidTransaction(f"Custom error: {code}")
         if len(self.pool) >= MAX_POOL:
-            raise PoolRefused(1016, "The pool is full")
+            raise PoolRefused(POOL_FULL, "The pool is full")
         if any(other.signer == extrinsic.signer and other.nonce == extrinsic.nonce for other in self.pool.values()):
-            raise PoolRefused(1014, "Priority is too low: the pool has this signer's nonce already")
+            raise PoolRefused(PRIORITY_TOO_LOW, "Priority is too low: the pool has this signer's nonce already")
         self.pool[extrinsic.hash] = extrinsic
         return extrinsic.hash
 
@@ -147,6 +158,7 @@ class Node:
         """Forgets what waits, as a node does that restarts."""
         dropped = list(self.pool)
         self.pool.clear()
+        self._banned.clear()
         for extrinsic_hash in dropped:
             self._tell_dropped(extrinsic_hash)
         return len(dropped)
@@ -157,25 +169,73 @@ class Node:
 
     def seal(self) -> Block:
         """Makes the next block from what is ready in the pool."""
+        block = self._append()
+        self._tell_head((), (block,))
+        return block
+
+    def set_storage(self, writes: Mapping[bytes, bytes | None]) -> Block:
+        """Seals a block without extrinsics whose last act are these writes; a reorg takes them back with it."""
+        block = self._append(empty=True, writes=writes)
+        self._tell_head((), (block,))
+        return block
+
+    def reorg(self, depth: int, *, length: int | None = None, drop: bool = False, include: bool = False) -> Block:
+        """Replaces the last `depth` blocks by `length` siblings, one more than there were if not said otherwise.
+
+        What the abandoned blocks held waits in the pool again, or is forgotten with `drop`. The siblings are empty;
+        with `include` they take what is ready in the pool.
+        """
+        length = depth + 1 if length is None else length
+        unfinalized = self.head.number - self.finalized.number
+        if not 1 <= depth <= unfinalized:
+            raise ReorgRefused(f"a reorg {depth} blocks deep, {unfinalized} are not finalized")
+        if length < depth:
+            raise ReorgRefused(f"a branch of {length} blocks in the place of {depth}")
+        later_ms = NOW.get(self.store) + 1  # no sibling is the same block again
+        with self.store.transaction():
+            abandoned = self.store.rewind(self.head.number - depth)
+            held = [parse(raw, self.rules) for block in abandoned for raw in block.extrinsics[1:]]
+            if not drop:
+                self.pool = {extrinsic.hash: extrinsic for extrinsic in held} | self.pool
+            blocks = [self._append(empty=not include, not_before_ms=later_ms) for _ in range(length)]
+        self._tell_head(abandoned, blocks)
+        for extrinsic in held if drop else ():
+            self._tell_dropped(extrinsic.hash)
+        return blocks[-1]
+
+    def _tell_head(self, abandoned: Sequence[Block], joined: Sequence[Block]) -> None:
+        self.store.forget_abandoned(self.finalized.number)
+        for listener in self.on_head:
+            listener(abandoned, joined)
+
+    def _append(
+        self, *, empty: bool = False, writes: Mapping[bytes, bytes | None] | None = None, not_before_ms: int = 0
+    ) -> Block:
         parent = self.head
         overlay = Overlay(self.store)
         context = Context(state=overlay, block=parent.number + 1, events=[])
         start_block(context, parent.hash)
-        records = [_record(("Initialization", ()), event) for event in context.events]
-        now_ms = max(NOW.get(overlay) + 1, int(time.time() * 1000))
+        records = [record(("Initialization", ()), event) for event in context.events]
+        now_ms = max(NOW.get(overlay) + 1, int(time.time() * 1000), not_before_ms)
         NOW.put(overlay, now_ms)
         included = [timestamp_inherent(now_ms)]
-        records.append(_record(("ApplyExtrinsic", (0,)), _outcome(None)))
-        for extrinsic in self._take_ready(overlay, context.block):
+        records.append(record(("ApplyExtrinsic", (0,)), outcome(None)))
+        refused: set[bytes] = set()  # signers one of whose extrinsics no block takes: the later ones miss its nonce
+        for extrinsic in () if empty else self._take_ready(overlay, context.block):
+            admitted = refusal(overlay, context.block, extrinsic.signer, extrinsic.call) is None
+            if extrinsic.signer in refused or not admitted:
+                refused.add(extrinsic.signer)
+                self._tell_dropped(extrinsic.hash)
+                continue
             records.extend(self._apply(overlay, context.block, len(included), extrinsic))
             included.append(extrinsic.raw)
-        EVENTS.put(overlay, records)
-        changes = overlay.changes
-        block = make_block(context.block, parent, changes, included)
-        self.store.append(block, changes)
+        end_block(context)
+        runtime_under(self.rules).events.put(overlay, records)
+        for key, value in (writes or {}).items():
+            overlay.put(key, value)
+        block = make_block(context.block, parent, overlay.changes, included)
+        self.store.append(block, overlay.changes)
         log.info("block %d: %d extrinsics, %s", block.number, len(included) - 1, block.hash.hex()[:12])
-        for listener in self.on_block:
-            listener(block)
         return block
 
     def _take_ready(self, overlay: Overlay, block: int) -> list[SignedExtrinsic]:
@@ -193,28 +253,32 @@ class Node:
                 ready.append(extrinsic)
                 expected += 1
         for extrinsic in ready:
-            del self.pool[extrinsic.hash]
+            self._take_out(extrinsic)
         return ready
 
     def _still_valid(self, extrinsic: SignedExtrinsic, block: int) -> bool:
         """A mortal extrinsic whose era has passed no longer matches the hash it was signed over."""
         try:
-            check_signature(extrinsic, block, self.block_hash)
+            check_signature(extrinsic, self.rules, block, self.block_hash)
         except InvalidTransaction:
-            del self.pool[extrinsic.hash]
+            self._take_out(extrinsic)
             self._tell_dropped(extrinsic.hash)
             return False
         return True
+
+    def _take_out(self, extrinsic: SignedExtrinsic) -> None:
+        del self.pool[extrinsic.hash]
+        self._banned.add(extrinsic.hash)
 
     def _apply(self, overlay: Overlay, block: int, index: int, extrinsic: SignedExtrinsic) -> list[EventRecord]:
         advance_nonce(overlay, extrinsic.signer)
         context = Context(state=overlay, block=block, events=[])
         error = run_call(context, Origin(account=extrinsic.signer), extrinsic.call)
         phase = ("ApplyExtrinsic", (index,))
-        return [_record(phase, event) for event in (*context.events, _outcome(error))]
+        return [record(phase, event) for event in (*context.events, outcome(error))]
 
 
-def _outcome(error: DispatchError | None) -> tuple[str, str, tuple[Any, ...]]:
+def outcome(error: DispatchError | None) -> tuple[str, str, tuple[Any, ...]]:
     if error is None:
         return SYSTEM.name, "ExtrinsicSuccess", (DISPATCH_INFO,)
     return SYSTEM.name, "ExtrinsicFailed", (error.encoded(), DISPATCH_INFO)

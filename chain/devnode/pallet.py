@@ -1,6 +1,9 @@
-"""How a pallet is declared: its storage items, calls, events and errors, in one place for dispatch and metadata."""
+"""How a pallet is declared: its storage items, calls, events and errors, in one place for dispatch and metadata.
 
-from collections.abc import Callable, Iterator
+What only some runtimes have says so in `specs`: the spec versions that know it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
@@ -8,6 +11,7 @@ from typing import Any, Protocol
 
 import xxhash
 
+from chain.devnode.rules import BOTH, OLD, Rules, rules_of_spec
 from chain.devnode.scale import Reader, ScaleType
 
 
@@ -20,19 +24,25 @@ class State(Protocol):
 
 
 class DispatchError(Exception):
-    """A call that failed; `module` is None for errors outside the pallets, such as BadOrigin."""
+    """A call that failed; `pallet` is None for errors outside the pallets, such as BadOrigin."""
 
-    def __init__(self, name: str, module: tuple[int, int] | None = None) -> None:
+    def __init__(self, name: str, pallet: "Pallet | None" = None) -> None:
         super().__init__(name)
         self.name = name
-        self.module = module
+        self.pallet = pallet
+        self.number = 0
+
+    def under(self, rules: Rules) -> "DispatchError":
+        """With the number that a pallet's error has in this runtime."""
+        if self.pallet is not None:
+            self.number = self.pallet.errors_under(rules).index(self.name)
+        return self
 
     def encoded(self) -> tuple[str, tuple[Any, ...]]:
         """As a value of sp_runtime::DispatchError."""
-        if self.module is None:
+        if self.pallet is None:
             return self.name, ()
-        pallet, error = self.module
-        return "Module", ({"index": pallet, "error": bytes([error, 0, 0, 0])},)
+        return "Module", ({"index": self.pallet.index, "error": bytes([self.number, 0, 0, 0])},)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +63,10 @@ class Origin:
 
 def twox128(data: bytes) -> bytes:
     return xxhash.xxh64_intdigest(data, 0).to_bytes(8, "little") + xxhash.xxh64_intdigest(data, 1).to_bytes(8, "little")
+
+
+def blake256(data: bytes) -> bytes:
+    return blake2b(data, digest_size=32).digest()
 
 
 def _twox64(data: bytes) -> bytes:
@@ -80,15 +94,30 @@ class Hasher(Enum):
         return (_twox64(encoded) if self is Hasher.TWOX64 else _blake128(encoded)) + encoded
 
 
+# Where System.LastRuntimeUpgrade stands: (compact spec version, name). A state says which runtime it belongs to.
+RUNTIME_KEY = twox128(b"System") + twox128(b"LastRuntimeUpgrade")
+
+
+def rules_of(state: State) -> Rules:
+    """Chains made before there was a choice have no entry: they are of the old rules."""
+    raw = state.get(RUNTIME_KEY)
+    return rules_of_spec(OLD if raw is None else Reader(raw).compact())
+
+
 @dataclass(frozen=True)
 class StorageItem:
-    """A typed view on one storage item; `default` None means the item is optional."""
+    """A typed view on one storage item; `default` None means the item is optional.
+
+    `defaults` are those of runtimes that have another one.
+    """
 
     pallet: str
     name: str
     keys: tuple[tuple[Hasher, ScaleType], ...]
     value: ScaleType
     default: Any
+    specs: tuple[int, ...] = BOTH
+    defaults: Mapping[int, Any] = field(default_factory=dict)
     prefix: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +129,12 @@ class StorageItem:
 
     def get(self, state: State, *keys: Any) -> Any:
         raw = state.get(self.key(*keys))
-        return self.default if raw is None else self.value.decode(raw)
+        if raw is not None:
+            return self.value.decode(raw)
+        return self.default_under(rules_of(state)) if self.defaults else self.default
+
+    def default_under(self, rules: Rules) -> Any:
+        return self.defaults.get(rules.spec_version, self.default)
 
     def has(self, state: State, *keys: Any) -> bool:
         return state.get(self.key(*keys)) is not None
@@ -135,12 +169,13 @@ class Call:
     index: int
     arguments: tuple[tuple[str, ScaleType], ...]
     handler: Handler  # (context, origin, **arguments)
+    specs: tuple[int, ...] = BOTH
 
 
 @dataclass(frozen=True)
 class Event:
     name: str
-    index: int
+    indices: Mapping[int, int]  # by spec version
     fields: tuple[tuple[str | None, ScaleType], ...]
 
 
@@ -149,6 +184,7 @@ class Constant:
     name: str
     kind: ScaleType
     value: Any
+    specs: tuple[int, ...] = BOTH
 
 
 @dataclass(eq=False)
@@ -159,31 +195,52 @@ class Pallet:
     index: int
     crate: str
     errors: tuple[str, ...] = ()
+    later_errors: tuple[str, ...] = ()  # of the new rules, where they are others
     storage: dict[str, StorageItem] = field(default_factory=dict)
-    calls: dict[str, Call] = field(default_factory=dict)
-    events: dict[str, Event] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
 
-    def item(self, name: str, *keys: tuple[Hasher, ScaleType], value: ScaleType, default: Any = None) -> StorageItem:
-        item = self.storage[name] = StorageItem(self.name, name, keys, value, default)
+    def item(
+        self,
+        name: str,
+        *keys: tuple[Hasher, ScaleType],
+        value: ScaleType,
+        default: Any = None,
+        specs: tuple[int, ...] = BOTH,
+        defaults: Mapping[int, Any] | None = None,
+    ) -> StorageItem:
+        item = self.storage[name] = StorageItem(self.name, name, keys, value, default, specs, defaults or {})
         return item
 
-    def event(self, name: str, *kinds: ScaleType, **named: ScaleType) -> None:
+    def event(self, name: str, old: int | None, new: int | None, *kinds: ScaleType, **named: ScaleType) -> None:
+        """Declared with its index in the old and in the new runtime; None where that one has no such event."""
         fields: tuple[tuple[str | None, ScaleType], ...] = (*((None, kind) for kind in kinds), *named.items())
-        self.events[name] = Event(name, len(self.events), fields)
+        indices = {spec: index for spec, index in zip(BOTH, (old, new), strict=True) if index is not None}
+        self.events.append(Event(name, indices, fields))
 
-    def call(self, index: int, **arguments: ScaleType) -> Callable[[Handler], Handler]:
+    def call(self, index: int, /, *specs: int, **arguments: ScaleType) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
-            self.add_call(handler.__name__, index, tuple(arguments.items()), handler)
+            self.add_call(handler.__name__, index, tuple(arguments.items()), handler, specs or BOTH)
             return handler
 
         return declare
 
-    def add_call(self, name: str, index: int, arguments: tuple[tuple[str, ScaleType], ...], handler: Handler) -> None:
-        self.calls[name] = Call(name, index, arguments, handler)
+    def add_call(
+        self,
+        name: str,
+        index: int,
+        arguments: tuple[tuple[str, ScaleType], ...],
+        handler: Handler,
+        specs: tuple[int, ...] = BOTH,
+    ) -> None:
+        self.calls.append(Call(name, index, arguments, handler, specs))
+
+    def errors_under(self, rules: Rules) -> tuple[str, ...]:
+        return self.later_errors if rules.spec_version != OLD and self.later_errors else self.errors
 
     def fail(self, name: str) -> DispatchError:
-        return DispatchError(name, (self.index, self.errors.index(name)))
+        return DispatchError(name, self)
 
     def ensure(self, condition: bool, name: str) -> None:
         if not condition:
@@ -197,6 +254,10 @@ class Context:
     state: State
     block: int
     events: list[tuple[str, str, tuple[Any, ...]]]
+
+    @property
+    def rules(self) -> Rules:
+        return rules_of(self.state)
 
     def emit(self, pallet: Pallet, event: str, *values: Any) -> None:
         self.events.append((pallet.name, event, values))

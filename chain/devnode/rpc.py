@@ -4,21 +4,24 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from chain.devnode.blocks import Block
 from chain.devnode.extrinsics import InvalidTransaction
+from chain.devnode.items import check_entry
 from chain.devnode.metadata import metadata_hex
-from chain.devnode.node import Node, PoolRefused, account_id
-from chain.devnode.pallets.system import SS58_PREFIX
-from chain.devnode.runtime import SPEC_NAME, SPEC_VERSION, TRANSACTION_VERSION
+from chain.devnode.node import Node, PoolRefused, ReorgRefused, account_id
+from chain.devnode.pallets.system import SPEC_NAME, SS58_PREFIX
+from chain.devnode.runtime import TRANSACTION_VERSION
 from chain.devnode.scale import MalformedBytes
-from chain.devnode.store import Block
+from chain.devnode.views import ChainView
 
 MAX_REQUEST_BYTES = 1 << 20
 MAX_KEYS = 1000
+MAX_REORG = 1000
 
 PARSE_ERROR, INVALID_REQUEST, NO_METHOD, INVALID_PARAMS = -32700, -32600, -32601, -32602
 INVALID_TRANSACTION = 1010
 
-# Answered by the session, for they need its socket or its event loop.
+# Answered by the session, for they need its socket, its endpoint or its event loop.
 SOCKET_METHODS = (
     "author_submitAndWatchExtrinsic",
     "author_unwatchExtrinsic",
@@ -27,13 +30,13 @@ SOCKET_METHODS = (
     "chain_unsubscribeFinalizedHeads",
     "chain_unsubscribeNewHeads",
     "dev_newBlock",
+    "dev_setFaults",
 )
 
 VERSION = {
     "specName": SPEC_NAME,
     "implName": SPEC_NAME,
     "authoringVersion": 1,
-    "specVersion": SPEC_VERSION,
     "implVersion": 1,
     "apis": [],
     "transactionVersion": TRANSACTION_VERSION,
@@ -98,10 +101,11 @@ def unhex(value: Any) -> bytes:
 
 
 class Methods:
-    """Answers requests for a node; the server adds what needs a socket (subscriptions)."""
+    """Answers requests for a node as a view shows it; the server adds what needs a socket (subscriptions)."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, view: ChainView) -> None:
         self.node = node
+        self.view = view
         self.table: dict[str, Callable[[Parameters], Any]] = {
             "rpc_methods": lambda _: {"methods": sorted((*self.table, *SOCKET_METHODS))},
             "system_chain": lambda _: "Development",
@@ -110,13 +114,13 @@ class Methods:
             "system_health": lambda _: {"peers": 0, "isSyncing": False, "shouldHavePeers": False},
             "system_properties": lambda _: {"ss58Format": SS58_PREFIX, "tokenDecimals": 9, "tokenSymbol": "TAO"},
             "system_accountNextIndex": self._next_index,
-            "chain_getHead": lambda _: hexed(node.head.hash),
-            "chain_getFinalizedHead": lambda _: hexed(node.head.hash),
+            "chain_getHead": lambda _: hexed(view.head.hash),
+            "chain_getFinalizedHead": lambda _: hexed(view.finalized.hash),
             "chain_getBlockHash": self._block_hash,
             "chain_getHeader": self._header,
             "chain_getBlock": self._block,
-            "state_getRuntimeVersion": lambda _: VERSION,
-            "state_getMetadata": lambda _: metadata_hex(),
+            "state_getRuntimeVersion": lambda _: {**VERSION, "specVersion": node.rules.spec_version},
+            "state_getMetadata": lambda _: metadata_hex(node.rules),
             "state_getStorage": self._storage,
             "state_getStorageAt": self._storage,
             "state_getKeysPaged": self._keys,
@@ -124,12 +128,12 @@ class Methods:
             "author_submitExtrinsic": lambda parameters: hexed(self.submit(parameters.hex(0))),
             "author_pendingExtrinsics": lambda _: [hexed(one.raw) for one in node.pool.values()],
             "dev_dropPool": lambda _: node.drop_pool(),
+            "dev_reorg": self._reorg,
+            "dev_setStorage": self._set_storage,
         }
 
     def _at(self, value: Any) -> Block:
-        if value is None:
-            return self.node.head
-        block = self.node.store.block_by_hash(unhex(value))
+        block = self._find(value)
         if block is None:
             raise RpcError(4003, "Client error: unknown block", str(value)[:80])
         return block
@@ -142,21 +146,21 @@ class Methods:
             raise RpcError(INVALID_PARAMS, f"not an address: {error}") from error
         if len(who) != 32:
             raise RpcError(INVALID_PARAMS, f"an account of {len(who)} bytes, want 32")
-        return self.node.next_nonce(who)
+        return self.view.next_nonce(who)
 
     def _block_hash(self, parameters: Parameters) -> str | None:
         number = parameters.optional(0)
         if number is None:
-            return hexed(self.node.head.hash)
+            return hexed(self.view.head.hash)
         if isinstance(number, str):
             number = int.from_bytes(unhex(number.removeprefix("0x").rjust(16, "0")), "big")
         if isinstance(number, bool) or not isinstance(number, int):
             raise RpcError(INVALID_PARAMS, "want a block number")
-        found = self.node.block_hash(number) if 0 <= number <= self.node.head.number else None
-        return None if found is None else hexed(found)
+        found = self.view.by_number(number)
+        return None if found is None else hexed(found.hash)
 
     def _find(self, value: Any) -> Block | None:
-        return self.node.head if value is None else self.node.store.block_by_hash(unhex(value))
+        return self.view.head if value is None else self.view.by_hash(unhex(value))
 
     def _header(self, parameters: Parameters) -> dict[str, Any] | None:
         block = self._find(parameters.optional(0))
@@ -171,14 +175,14 @@ class Methods:
 
     def _storage(self, parameters: Parameters) -> str | None:
         block = self._at(parameters.optional(1))
-        value = self.node.store.get_at(parameters.hex(0), block.number)
+        value = self.view.value(parameters.hex(0), block)
         return None if value is None else hexed(value)
 
     def _keys(self, parameters: Parameters) -> list[str]:
         prefix, count = parameters.hex(0), parameters.integer(1, MAX_KEYS)
         after = b"" if parameters.optional(2) is None else parameters.hex(2)
         block = self._at(parameters.optional(3))
-        return [hexed(key) for key in self.node.store.keys_at(prefix, block.number, after=after, count=count)]
+        return [hexed(key) for key in self.view.keys(prefix, block, after=after, count=count)]
 
     def _query(self, parameters: Parameters) -> list[dict[str, Any]]:
         keys = parameters.optional(0)
@@ -187,9 +191,35 @@ class Methods:
         block = self._at(parameters.optional(1))
         changes = []
         for key in keys:
-            value = self.node.store.get_at(unhex(key), block.number)
+            value = self.view.value(unhex(key), block)
             changes.append([key, None if value is None else hexed(value)])
         return [{"block": hexed(block.hash), "changes": changes}]
+
+    def _reorg(self, parameters: Parameters) -> str:
+        """Replaces the last blocks by siblings; see Node.reorg for the options."""
+        options = parameters.optional(0)
+        if not isinstance(options, dict):
+            raise RpcError(INVALID_PARAMS, 'want {"depth": N}')
+        depth = Parameters([options.get("depth", 1)]).integer(0, MAX_REORG)
+        length = Parameters([options.get("length", depth + 1)]).integer(0, MAX_REORG)
+        drop, include = (options.get(name, False) is True for name in ("drop", "include"))
+        try:
+            return hexed(self.node.reorg(depth, length=length, drop=drop, include=include).hash)
+        except ReorgRefused as error:
+            raise RpcError(INVALID_PARAMS, str(error)) from error
+
+    def _set_storage(self, parameters: Parameters) -> str:
+        """Pairs of a key and a value or null, put into the state by a block sealed for them; its hash."""
+        pairs = parameters.optional(0)
+        if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            raise RpcError(INVALID_PARAMS, "want a list of [key, value or null]")
+        writes = {unhex(key): None if value is None else unhex(value) for key, value in pairs}
+        for key, value in writes.items():
+            try:
+                check_entry(self.node.rules, key, value)
+            except MalformedBytes as error:
+                raise RpcError(INVALID_PARAMS, f"{hexed(key)}: {error}") from error
+        return hexed(self.node.set_storage(writes).hash)
 
     def submit(self, raw: bytes) -> bytes:
         try:

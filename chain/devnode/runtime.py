@@ -1,16 +1,40 @@
 """The runtime: which pallets there are, how calls are dispatched, and what happens at the start of a block."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from chain.devnode import epoch
 from chain.devnode.overlay import Overlay
-from chain.devnode.pallet import Call, Context, DispatchError, Origin, Pallet, State
-from chain.devnode.pallets import commitments, registration, staking, weights
-from chain.devnode.pallets.admin import ADMIN, SUDO, SUDO_KEY, declare_sudo
+from chain.devnode.pallet import Call, Context, DispatchError, Origin, Pallet, State, StorageItem
+from chain.devnode.pallets import (
+    burn,
+    commit_reveal,
+    commitments,
+    owner,
+    registration,
+    serving,
+    staking,
+    subtensor_events,
+    timelock,
+    weights,
+)
+from chain.devnode.pallets.admin import SUDO, SUDO_KEY, declare_sudo
 from chain.devnode.pallets.balances import BALANCES, set_free
+from chain.devnode.pallets.drand import DRAND
+from chain.devnode.pallets.hyperparameters import ADMIN
 from chain.devnode.pallets.subtensor import NETWORK_RATE_LIMIT, NETWORKS_ADDED, ROOT_NETUID, SUBTENSOR, netuids
-from chain.devnode.pallets.system import BLOCK_HASH, NUMBER, PARENT_HASH, SYSTEM, TIMESTAMP
+from chain.devnode.pallets.system import (
+    BLOCK_HASH,
+    LAST_RUNTIME_UPGRADE,
+    NUMBER,
+    PARENT_HASH,
+    SPEC_NAME,
+    SYSTEM,
+    TIMESTAMP,
+)
+from chain.devnode.rules import RULES, Rules
 from chain.devnode.scale import (
     H256,
     MAX_CALL_DEPTH,
@@ -26,13 +50,11 @@ from chain.devnode.scale import (
 )
 from chain.devnode.substrate_types import PHASE, one
 
-SPEC_NAME = "node-subtensor"
-SPEC_VERSION = 300
 TRANSACTION_VERSION = 1
 
-# Importing these modules declares SubtensorModule's calls.
-_DECLARED = (registration, staking, weights)
-PALLETS: tuple[Pallet, ...] = (SYSTEM, TIMESTAMP, BALANCES, SUBTENSOR, SUDO, commitments.COMMITMENTS, ADMIN)
+# Importing these modules declares SubtensorModule's calls and events.
+_DECLARED = (commit_reveal, owner, registration, serving, staking, subtensor_events, timelock, weights)
+PALLETS: tuple[Pallet, ...] = (SYSTEM, TIMESTAMP, BALANCES, SUBTENSOR, SUDO, commitments.COMMITMENTS, ADMIN, DRAND)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +76,7 @@ class PalletCalls(ScaleType):
 
     path: tuple[str, ...]
     pallet: Pallet
+    rules: Rules
 
     def definition(self, id_of: IdOf, /) -> dict[str, Any]:
         variants = [
@@ -63,13 +86,16 @@ class PalletCalls(ScaleType):
                 "index": call.index,
                 "docs": [],
             }
-            for call in self.pallet.calls.values()
+            for call in calls_under(self.pallet, self.rules)
         ]
         return {"variant": {"variants": variants}}
 
 
+@dataclass(frozen=True)
 class RuntimeCallType(ScaleType):
     """All calls of all pallets. It contains itself: sudo takes a call."""
+
+    rules: Rules
 
     path = ("node_subtensor_runtime", "RuntimeCall")
 
@@ -79,7 +105,7 @@ class RuntimeCallType(ScaleType):
             raise MalformedBytes(f"calls nested deeper than {MAX_CALL_DEPTH}")
         pallet_index, call_index = reader.take(2)
         for pallet in PALLETS:
-            for call in pallet.calls.values():
+            for call in calls_under(pallet, self.rules):
                 if (pallet.index, call.index) == (pallet_index, call_index):
                     arguments = {name: kind.read(reader) for name, kind in call.arguments}
                     reader.depth -= 1
@@ -88,25 +114,70 @@ class RuntimeCallType(ScaleType):
 
     def definition(self, id_of: IdOf, /) -> dict[str, Any]:
         variants = [
-            {"name": pallet.name, "fields": [field(None, id_of(calls_of(pallet)))], "index": pallet.index, "docs": []}
+            {
+                "name": pallet.name,
+                "fields": [field(None, id_of(calls_of(pallet, self.rules)))],
+                "index": pallet.index,
+                "docs": [],
+            }
             for pallet in PALLETS
-            if pallet.calls
+            if calls_under(pallet, self.rules)
         ]
         return {"variant": {"variants": variants}}
 
 
-def calls_of(pallet: Pallet) -> PalletCalls:
-    return PalletCalls((pallet.crate, "pallet", "Call"), pallet)
+def calls_under(pallet: Pallet, rules: Rules) -> list[Call]:
+    return [call for call in pallet.calls if rules.spec_version in call.specs]
 
 
-def events_of(pallet: Pallet) -> Enum:
-    variants = tuple(Variant(event.name, event.index, event.fields) for event in pallet.events.values())
+def calls_of(pallet: Pallet, rules: Rules) -> PalletCalls:
+    return PalletCalls((pallet.crate, "pallet", "Call"), pallet, rules)
+
+
+def events_of(pallet: Pallet, rules: Rules) -> Enum:
+    spec = rules.spec_version
+    variants = tuple(
+        Variant(event.name, event.indices[spec], event.fields) for event in pallet.events if spec in event.indices
+    )
     return Enum((pallet.crate, "pallet", "Event"), variants)
 
 
-def errors_of(pallet: Pallet) -> Enum:
-    variants = tuple(Variant(name, index) for index, name in enumerate(pallet.errors))
+def errors_of(pallet: Pallet, rules: Rules) -> Enum:
+    variants = tuple(Variant(name, index) for index, name in enumerate(pallet.errors_under(rules)))
     return Enum((pallet.crate, "pallet", "Error"), variants)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Runtime:
+    """One set of rules as its clients see it."""
+
+    rules: Rules
+    call: RuntimeCallType
+    event: Enum
+    event_record: Struct
+    events: StorageItem  # System.Events, which spans all pallets
+
+    def items(self, pallet: Pallet) -> Iterator[StorageItem]:
+        """What a pallet stores in this runtime."""
+        yield from (item for item in pallet.storage.values() if self.rules.spec_version in item.specs)
+        if pallet is SYSTEM:
+            yield self.events
+
+
+@cache
+def runtime_under(rules: Rules) -> Runtime:
+    event = Enum(
+        ("node_subtensor_runtime", "RuntimeEvent"),
+        tuple(Variant(pallet.name, pallet.index, one(events_of(pallet, rules))) for pallet in PALLETS if pallet.events),
+    )
+    event_record = Struct(("frame_system", "EventRecord"), (("phase", PHASE), ("event", event), ("topics", Vec(H256))))
+    return Runtime(
+        rules=rules,
+        call=RuntimeCallType(rules),
+        event=event,
+        event_record=event_record,
+        events=StorageItem(SYSTEM.name, "Events", (), Vec(event_record), []),
+    )
 
 
 def attempt(context: Context, call: RuntimeCall) -> DispatchError | None:
@@ -120,26 +191,19 @@ def run_call(context: Context, origin: Origin, call: RuntimeCall) -> DispatchErr
     try:
         call.call.handler(inner, origin, **call.arguments)
     except DispatchError as error:
-        return error
+        return error.under(context.rules)
     overlay.commit()
     context.events.extend(inner.events)
     return None
 
 
-RUNTIME_CALL = RuntimeCallType()
-declare_sudo(RUNTIME_CALL, attempt)
-RUNTIME_EVENT = Enum(
-    ("node_subtensor_runtime", "RuntimeEvent"),
-    tuple(Variant(pallet.name, pallet.index, one(events_of(pallet))) for pallet in PALLETS if pallet.events),
-)
-EVENT_RECORD = Struct(
-    ("frame_system", "EventRecord"), (("phase", PHASE), ("event", RUNTIME_EVENT), ("topics", Vec(H256)))
-)
-EVENTS = SYSTEM.item("Events", value=Vec(EVENT_RECORD), default=[])
+for _rules in RULES.values():
+    declare_sudo(_rules, RuntimeCallType(_rules), attempt)
 
 
-def write_genesis(state: State, sudo: bytes, endowments: dict[bytes, int]) -> None:
+def write_genesis(state: State, rules: Rules, sudo: bytes, endowments: dict[bytes, int]) -> None:
     """A development chain: anyone may register a subnet at once, the real chain asks for 7200 blocks between two."""
+    LAST_RUNTIME_UPGRADE.put(state, {"spec_version": rules.spec_version, "spec_name": SPEC_NAME})
     for who, amount in endowments.items():
         set_free(state, who, amount)
     SUDO_KEY.put(state, sudo)
@@ -148,10 +212,15 @@ def write_genesis(state: State, sudo: bytes, endowments: dict[bytes, int]) -> No
 
 
 def start_block(context: Context, parent_hash: bytes) -> None:
-    """What Substrate calls initialise: epochs run here, before the block's extrinsics."""
+    """What Substrate calls initialise: prices move and epochs run here, before the block's extrinsics."""
     NUMBER.put(context.state, context.block)
     PARENT_HASH.put(context.state, parent_hash)
     BLOCK_HASH.put(context.state, context.block - 1, parent_hash)
-    for netuid in netuids(context.state):
-        registration.reset_registration_counters(context, netuid)
-        epoch.step(context, netuid)
+    found = netuids(context.state)
+    for netuid in found:
+        burn.move_price(context, netuid)
+    epoch.step(context, found)
+
+
+def end_block(context: Context) -> None:
+    staking.forget_operations(context.state)

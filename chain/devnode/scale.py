@@ -98,6 +98,39 @@ class Uint(ScaleType):
 
 
 @dataclass(frozen=True)
+class Int(ScaleType):
+    """A signed integer."""
+
+    bits: int
+
+    def encode(self, value: Any) -> bytes:
+        return int(value).to_bytes(self.bits // 8, "little", signed=True)
+
+    def read(self, reader: Reader) -> int:
+        return int.from_bytes(reader.take(self.bits // 8), "little", signed=True)
+
+    def definition(self, _id_of: IdOf, /) -> dict[str, Any]:
+        return {"primitive": f"i{self.bits}"}
+
+
+@dataclass(frozen=True)
+class Text(ScaleType):
+    def encode(self, value: Any) -> bytes:
+        data = str(value).encode()
+        return compact(len(data)) + data
+
+    def read(self, reader: Reader) -> str:
+        data = reader.take(reader.compact())
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise MalformedBytes(f"text that is not UTF-8: {error}") from error
+
+    def definition(self, _id_of: IdOf, /) -> dict[str, Any]:
+        return {"primitive": "str"}
+
+
+@dataclass(frozen=True)
 class Bool(ScaleType):
     def encode(self, value: Any) -> bytes:
         return b"\x01" if value else b"\x00"
@@ -225,6 +258,28 @@ class Wrapper(ScaleType):
 
 
 @dataclass(frozen=True)
+class Bounded(ScaleType):
+    """Rust's BoundedVec: a longer one does not decode."""
+
+    inner: Vec
+    most: int
+
+    path = ("bounded_collections", "bounded_vec", "BoundedVec")
+
+    def encode(self, value: Any) -> bytes:
+        return self.inner.encode(value)
+
+    def read(self, reader: Reader) -> Any:
+        value = self.inner.read(reader)
+        if len(value) > self.most:
+            raise MalformedBytes(f"a vector of {len(value)}, at most {self.most}")
+        return value
+
+    def definition(self, id_of: IdOf, /) -> dict[str, Any]:
+        return {"composite": {"fields": [field(None, id_of(self.inner))]}}
+
+
+@dataclass(frozen=True)
 class Variant:
     """One arm of an enum; `fields` are named or, with None, positional."""
 
@@ -267,6 +322,8 @@ class Enum(ScaleType):
 
 
 U8, U16, U32, U64, U128 = Uint(8), Uint(16), Uint(32), Uint(64), Uint(128)
+I16, I64 = Int(16), Int(64)
+TEXT = Text()
 BOOL = Bool()
 BYTES = Vec(U8)
 UNIT = Tuple(())

@@ -5,18 +5,21 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 from websockets.sync.client import connect
 
+from chain.devnode.endpoint import Endpoint
+from chain.devnode.faults import Fault
 from chain.devnode.metadata import metadata_hex
 from chain.devnode.node import Node
-from chain.devnode.rpc import Methods
+from chain.devnode.rpc import hexed
+from chain.devnode.rules import OLD, rules_of_spec
 from chain.devnode.session import Session
 from hivetune.errors import ConfigError
 
@@ -26,6 +29,25 @@ MAX_MESSAGE_BYTES = 16 << 20  # a longer one closes the socket; a shorter one th
 START_TIMEOUT_S = 30.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How a node is to be run."""
+
+    state_path: Path
+    host: str
+    ports: tuple[int, ...]  # each an endpoint of its own; 0 takes a free one
+    block_time_s: float
+    endow: Mapping[str, int]
+    finality_lag: int
+    rules: int  # the spec version of the runtime that is followed
+
+    def __post_init__(self) -> None:
+        if self.block_time_s < 0:
+            raise ConfigError(f"block_time_s is {self.block_time_s}, want 0 or more")
+        if self.finality_lag < 0:
+            raise ConfigError(f"finality_lag is {self.finality_lag}, want 0 or more")
+
+
 def serve(
     state_path: Path,
     *,
@@ -33,57 +55,65 @@ def serve(
     port: int = 9944,
     block_time_s: float = 12.0,
     endow: Mapping[str, int] | None = None,
+    finality_lag: int = 0,
+    rules: int = OLD,
     on_ready: Callable[[int], None] | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT. Port 0 takes a free one; a block time of 0 seals on dev_newBlock alone."""
-    asyncio.run(_main(state_path, host, port, block_time_s, endow or {}, on_ready))
+    """Serves until SIGTERM or SIGINT. Port 0 takes a free one; a block time of 0 seals on dev_newBlock alone.
+
+    The finalized head trails the best one by `finality_lag` blocks. `rules` is the spec version of the runtime to
+    follow; a chain keeps the one it was made with.
+    """
+    options = Options(
+        state_path=state_path,
+        host=host,
+        ports=(port,),
+        block_time_s=block_time_s,
+        endow=endow or {},
+        finality_lag=finality_lag,
+        rules=rules,
+    )
+    asyncio.run(_main(options, on_ready or (lambda _: None)))
 
 
-async def _main(
-    state_path: Path,
-    host: str,
-    port: int,
-    block_time_s: float,
-    endow: Mapping[str, int],
-    on_ready: Callable[[int], None] | None,
-) -> None:
+async def _main(options: Options, on_ready: Callable[[int], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await _run(state_path, host, port, block_time_s, endow, on_ready or (lambda _: None), stop)
+    await _run(options, lambda ports: on_ready(ports[0]), stop)
 
 
-async def _run(
-    state_path: Path,
-    host: str,
-    port: int,
-    block_time_s: float,
-    endow: Mapping[str, int],
-    on_ready: Callable[[int], None],
-    stop: asyncio.Event,
-) -> None:
-    if block_time_s < 0:
-        raise ConfigError(f"block_time_s is {block_time_s}, want 0 or more")
-    metadata_hex()  # made once, before the first client waits for it
-    node = Node(state_path, endow=endow)
-    methods = Methods(node)
-
-    async def talk(socket: ServerConnection) -> None:
-        await Session(socket, methods).run()
-
+async def _run(options: Options, on_ready: Callable[[list[int]], None], stop: asyncio.Event) -> None:
+    metadata_hex(rules_of_spec(options.rules))  # made once, before the first client waits for it
+    node = Node(options.state_path, endow=options.endow, finality_lag=options.finality_lag, rules=options.rules)
     try:
-        async with serve_websocket(
-            talk, host, port, max_size=MAX_MESSAGE_BYTES, compression=None, ping_interval=None, close_timeout=0.1
-        ) as server:
-            bound = int(server.sockets[0].getsockname()[1])
-            log.info("chain at ws://%s:%d, block %d, state %s", host, bound, node.head.number, state_path)
-            on_ready(bound)
-            await _seal_until(stop, node, block_time_s)
-    except OSError as error:
-        raise ConfigError(f"cannot serve on {host}:{port}: {error}") from error
+        async with AsyncExitStack() as servers:
+            ports = [await servers.enter_async_context(_listen(node, options.host, port)) for port in options.ports]
+            log.info("chain at %s:%s, block %d, state %s", options.host, ports, node.head.number, options.state_path)
+            on_ready(ports)
+            await _seal_until(stop, node, options.block_time_s)
     finally:
         node.close()
+
+
+@asynccontextmanager
+async def _listen(node: Node, host: str, port: int) -> AsyncIterator[int]:
+    """One endpoint of the node, for as long as the block runs; tells its port."""
+    endpoint = Endpoint(node)
+
+    async def talk(socket: ServerConnection) -> None:
+        await Session(socket, endpoint).run()
+
+    listening = serve_websocket(
+        talk, host, port, max_size=MAX_MESSAGE_BYTES, compression=None, ping_interval=None, close_timeout=0.1
+    )
+    try:
+        server = await listening
+    except OSError as error:
+        raise ConfigError(f"cannot serve on {host}:{port}: {error}") from error
+    async with server:
+        yield int(server.sockets[0].getsockname()[1])
 
 
 async def _seal_until(stop: asyncio.Event, node: Node, block_time_s: float) -> None:
@@ -103,9 +133,10 @@ async def _seal_until(stop: asyncio.Event, node: Node, block_time_s: float) -> N
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunningDevnode:
-    """A node that serves in a thread of this process."""
+    """A node that serves in a thread of this process: one of its endpoints, and them all."""
 
     url: str
+    endpoints: tuple["RunningDevnode", ...] = ()
 
     def new_blocks(self, count: int = 1) -> str:
         """Seals blocks and returns the hash of the last one."""
@@ -114,6 +145,20 @@ class RunningDevnode:
     def drop_pool(self) -> int:
         """Forgets the waiting extrinsics, as a node does that restarts."""
         return int(str(self.request("dev_dropPool", [])))
+
+    def set_faults(self, *faults: Fault) -> None:
+        """What this endpoint does wrong from now on, in the place of what it did; nothing without faults."""
+        self.request("dev_setFaults", [[asdict(fault) for fault in faults]])
+
+    def reorg(self, depth: int, *, length: int | None = None, drop: bool = False, include: bool = False) -> str:
+        """Replaces the last blocks by siblings and returns the hash of the new head; see Node.reorg."""
+        options = {"depth": depth, "length": depth + 1 if length is None else length, "drop": drop, "include": include}
+        return str(self.request("dev_reorg", [options]))
+
+    def set_storage(self, writes: Mapping[bytes, bytes | None]) -> str:
+        """Seals a block that puts these entries into the state, and returns its hash."""
+        pairs = [[hexed(key), None if value is None else hexed(value)] for key, value in writes.items()]
+        return str(self.request("dev_setStorage", [pairs]))
 
     def request(self, method: str, parameters: list[object]) -> object:
         with connect(self.url, max_size=None) as socket:
@@ -126,22 +171,45 @@ class RunningDevnode:
 
 @contextmanager
 def running_devnode(
-    state_path: Path, *, block_time_s: float = 0.0, endow: Mapping[str, int] | None = None, port: int = 0
+    state_path: Path,
+    *,
+    block_time_s: float = 0.0,
+    endow: Mapping[str, int] | None = None,
+    port: int = 0,
+    endpoints: int = 1,
+    finality_lag: int = 0,
+    rules: int = OLD,
 ) -> Iterator[RunningDevnode]:
-    """A node, by default on a free port, for as long as the `with` block runs."""
+    """A node for as long as the `with` block runs; its first endpoint is on `port`, others take free ones."""
+    options = Options(
+        state_path=state_path,
+        host="127.0.0.1",
+        ports=(port, *[0] * (endpoints - 1)),
+        block_time_s=block_time_s,
+        endow=endow or {},
+        finality_lag=finality_lag,
+        rules=rules,
+    )
+    with _in_a_thread(options) as ports:
+        urls = [f"ws://{options.host}:{bound}" for bound in ports]
+        yield RunningDevnode(url=urls[0], endpoints=tuple(RunningDevnode(url=url) for url in urls))
+
+
+@contextmanager
+def _in_a_thread(options: Options) -> Iterator[list[int]]:
     ready = threading.Event()
     ports: list[int] = []
     controls: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
     failures: list[ConfigError] = []
 
-    def tell(bound: int) -> None:
-        ports.append(bound)
+    def tell(bound: list[int]) -> None:
+        ports.extend(bound)
         ready.set()
 
     async def main() -> None:
         stop = asyncio.Event()
         controls.append((asyncio.get_running_loop(), stop))
-        await _run(state_path, "127.0.0.1", port, block_time_s, endow or {}, tell, stop)
+        await _run(options, tell, stop)
 
     def run() -> None:
         try:
@@ -156,7 +224,7 @@ def running_devnode(
     if not ready.wait(START_TIMEOUT_S) or not ports:
         raise failures[0] if failures else ConfigError(f"the node did not start within {START_TIMEOUT_S} s")
     try:
-        yield RunningDevnode(url=f"ws://127.0.0.1:{ports[0]}")
+        yield ports
     finally:
         loop, stop = controls[0]
         loop.call_soon_threadsafe(stop.set)

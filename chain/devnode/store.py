@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from chain.devnode.blocks import Block
 from hivetune.errors import ConfigError
 
 PREFIX_BYTES = 32  # twox128(pallet) + twox128(item): what map reads start from
@@ -15,16 +16,6 @@ CREATE TABLE IF NOT EXISTS kv (key BLOB, block INTEGER, value BLOB, PRIMARY KEY 
 CREATE TABLE IF NOT EXISTS blocks (number INTEGER PRIMARY KEY, hash BLOB UNIQUE NOT NULL, parent BLOB NOT NULL,
     state_root BLOB NOT NULL, extrinsics_root BLOB NOT NULL, extrinsics TEXT NOT NULL);
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
-    number: int
-    hash: bytes
-    parent: bytes
-    state_root: bytes
-    extrinsics_root: bytes
-    extrinsics: tuple[bytes, ...]
 
 
 class Store:
@@ -44,11 +35,13 @@ class Store:
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise ConfigError(f"chain state {path} is not a chain of this node: {error}") from error
+        self._load()
+
+    def _load(self) -> None:
         self._current: dict[bytes, bytes] = {}
         self._by_prefix: dict[bytes, set[bytes]] = {}
-        for key, value, _ in self._db.execute("SELECT key, value, max(block) FROM kv GROUP BY key"):
-            if value is not None:
-                self._remember(key, value)
+        self._abandoned: dict[bytes, tuple[Block, dict[bytes, bytes]]] = {}
+        self._remember(self._state_at(1 << 62))
         self.head = self._read_block("ORDER BY number DESC LIMIT 1")
 
     def close(self) -> None:
@@ -64,70 +57,120 @@ class Store:
     def put(self, key: bytes, value: bytes | None) -> None:
         raise TypeError(f"state is written by whole blocks only, not {key.hex()} = {value!r}")
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written inside is on the disk together or not at all."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        done = False
+        try:
+            yield
+            self._db.execute("COMMIT")
+            done = True
+        finally:
+            if not done:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                self._load()
+
     def append(self, block: Block, changes: Mapping[bytes, bytes | None]) -> None:
         """Writes a block and what it changed, all or nothing."""
         real = {key: value for key, value in changes.items() if self._current.get(key) != value}
         texts = json.dumps([extrinsic.hex() for extrinsic in block.extrinsics])
         row = (block.number, block.hash, block.parent, block.state_root, block.extrinsics_root, texts)
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self.transaction():
             self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?)", row)
             self._db.executemany(
                 "INSERT OR REPLACE INTO kv VALUES (?, ?, ?)",
                 [(key, block.number, value) for key, value in real.items()],
             )
-        except sqlite3.Error:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-        for key, value in real.items():
-            self._remember(key, value)
-        self.head = block
+            self._remember(real)
+            self.head = block
 
-    def _remember(self, key: bytes, value: bytes | None) -> None:
-        siblings = self._by_prefix.setdefault(key[:PREFIX_BYTES], set())
-        if value is None:
-            self._current.pop(key, None)
-            siblings.discard(key)
-        else:
-            self._current[key] = value
-            siblings.add(key)
+    def rewind(self, number: int) -> list[Block]:
+        """Takes the blocks above a number off the chain and returns them; they can still be read at their hashes."""
+        with self.transaction():
+            rows = self._db.execute("SELECT * FROM blocks WHERE number > ? ORDER BY number", (number,))
+            gone = [_block(row) for row in rows.fetchall()]
+            self._abandoned.update({block.hash: (block, self._state_at(block.number)) for block in gone})
+            changed = [row[0] for row in self._db.execute("SELECT DISTINCT key FROM kv WHERE block > ?", (number,))]
+            self._db.execute("DELETE FROM kv WHERE block > ?", (number,))
+            self._db.execute("DELETE FROM blocks WHERE number > ?", (number,))
+            self._remember({key: self._past(key, number) for key in changed})
+            self.head = self.block_by_number(number)
+        return gone
 
-    def get_at(self, key: bytes, block: int) -> bytes | None:
-        if self.head is not None and block == self.head.number:
+    def forget_abandoned(self, number: int) -> None:
+        """Abandoned blocks up to a number become unknown."""
+        for digest in [digest for digest, (block, _) in self._abandoned.items() if block.number <= number]:
+            del self._abandoned[digest]
+
+    def _state_at(self, number: int) -> dict[bytes, bytes]:
+        rows = self._db.execute("SELECT key, value, max(block) FROM kv WHERE block <= ? GROUP BY key", (number,))
+        return {key: value for key, value, _ in rows if value is not None}
+
+    def _remember(self, changes: Mapping[bytes, bytes | None]) -> None:
+        for key, value in changes.items():
+            siblings = self._by_prefix.setdefault(key[:PREFIX_BYTES], set())
+            if value is None:
+                self._current.pop(key, None)
+                siblings.discard(key)
+            else:
+                self._current[key] = value
+                siblings.add(key)
+
+    def get_at(self, key: bytes, block: Block) -> bytes | None:
+        if self.head is not None and block.hash == self.head.hash:
             return self.get(key)
+        if block.hash in self._abandoned:
+            return self._abandoned[block.hash][1].get(key)
+        return self._past(key, block.number)
+
+    def _past(self, key: bytes, number: int) -> bytes | None:
         row = self._db.execute(
-            "SELECT value FROM kv WHERE key = ? AND block <= ? ORDER BY block DESC LIMIT 1", (key, block)
+            "SELECT value FROM kv WHERE key = ? AND block <= ? ORDER BY block DESC LIMIT 1", (key, number)
         ).fetchone()
         return None if row is None else row[0]
 
-    def keys_at(self, prefix: bytes, block: int, *, after: bytes, count: int) -> list[bytes]:
+    def keys_at(self, prefix: bytes, block: Block, *, after: bytes, count: int) -> list[bytes]:
         """Up to `count` keys under a prefix that follow `after`, in order, as they were at a block."""
+        if block.hash in self._abandoned:
+            state = self._abandoned[block.hash][1]
+            return sorted(key for key in state if key > after and key.startswith(prefix))[:count]
         rows = self._db.execute(
             "SELECT key, value, max(block) FROM kv WHERE key >= ? AND key > ? AND key < ? AND block <= ?"
             " GROUP BY key HAVING value IS NOT NULL ORDER BY key LIMIT ?",
-            (prefix, after, prefix + b"\xff" * PREFIX_BYTES * 4, block, count),
+            (prefix, after, prefix + b"\xff" * PREFIX_BYTES * 4, block.number, count),
         )
         return [row[0] for row in rows if row[0].startswith(prefix)]
 
     def block_by_hash(self, digest: bytes) -> Block | None:
+        """Also of an abandoned block, until it is forgotten."""
         if self.head is not None and self.head.hash == digest:
             return self.head
+        if digest in self._abandoned:
+            return self._abandoned[digest][0]
         return self._read_block("WHERE hash = ?", digest)
 
     def block_by_number(self, number: int) -> Block | None:
+        if self.head is not None and self.head.number == number:
+            return self.head
         return self._read_block("WHERE number = ?", number)
 
     def _read_block(self, where: str, *parameters: bytes | int) -> Block | None:
         row = self._db.execute(f"SELECT * FROM blocks {where}", parameters).fetchone()
-        if row is None:
-            return None
-        number, digest, parent, state_root, extrinsics_root, texts = row
-        return Block(
-            number=number,
-            hash=digest,
-            parent=parent,
-            state_root=state_root,
-            extrinsics_root=extrinsics_root,
-            extrinsics=tuple(bytes.fromhex(text) for text in json.loads(texts)),
-        )
+        return None if row is None else _block(row)
+
+
+def _block(row: tuple[int, bytes, bytes, bytes, bytes, str]) -> Block:
+    number, digest, parent, state_root, extrinsics_root, texts = row
+    return Block(
+        number=number,
+        hash=digest,
+        parent=parent,
+        state_root=state_root,
+        extrinsics_root=extrinsics_root,
+        extrinsics=tuple(bytes.fromhex(text) for text in json.loads(texts)),
+    )

@@ -9,10 +9,28 @@ from chain.devnode.substrate_types import MULTI_ADDRESS
 
 EXISTENTIAL_DEPOSIT = 500  # rao; smaller accounts do not exist
 
-BALANCES = Pallet("Balances", 5, "pallet_balances", errors=("InsufficientBalance", "ExistentialDeposit"))
-BALANCES.event("Transfer", **{"from": ACCOUNT, "to": ACCOUNT, "amount": U64})
-BALANCES.event("Withdraw", who=ACCOUNT, amount=U64)
-BALANCES.event("Deposit", who=ACCOUNT, amount=U64)
+BALANCES = Pallet(
+    "Balances",
+    5,
+    "pallet_balances",
+    errors=(
+        "VestingBalance",
+        "LiquidityRestrictions",
+        "InsufficientBalance",
+        "ExistentialDeposit",
+        "Expendability",
+        "ExistingVestingSchedule",
+        "DeadAccount",
+        "TooManyReserves",
+        "TooManyHolds",
+        "TooManyFreezes",
+        "IssuanceDeactivated",
+        "DeltaZero",
+    ),
+)
+BALANCES.event("Transfer", 2, 2, **{"from": ACCOUNT, "to": ACCOUNT, "amount": U64})
+BALANCES.event("Withdraw", 8, 8, who=ACCOUNT, amount=U64)
+BALANCES.event("Deposit", 7, 7, who=ACCOUNT, amount=U64)
 BALANCES.constants.append(Constant(name="ExistentialDeposit", kind=U64, value=EXISTENTIAL_DEPOSIT))
 
 

@@ -3,12 +3,16 @@
 from typing import Any
 
 from chain.devnode.pallet import Constant, Context, Hasher, Origin, Pallet
-from chain.devnode.pallets.subtensor import TEMPO, UIDS
+from chain.devnode.pallets.schedule import epoch_of
+from chain.devnode.pallets.subtensor import SUBNET_EPOCH_INDEX, UIDS
 from chain.devnode.scale import ACCOUNT, U16, U32
-from chain.devnode.substrate_types import COMMITMENT_INFO, COMMITMENT_REGISTRATION, USAGE_TRACKER
-from chain.schedule import epoch_index
+from chain.devnode.substrate_types import (
+    COMMITMENT_INFO,
+    COMMITMENT_REGISTRATION,
+    MAX_COMMITMENT_FIELDS,
+    USAGE_TRACKER,
+)
 
-MAX_FIELDS = 3
 BYTES_PER_EPOCH = 3100
 MIN_CALL_COST_BYTES = 100
 
@@ -16,15 +20,20 @@ COMMITMENTS = Pallet(
     "Commitments",
     18,
     "pallet_commitments",
-    errors=("TooManyFieldsInCommitmentInfo", "AccountNotAllowedCommit", "SpaceLimitExceeded"),
+    errors=(
+        "TooManyFieldsInCommitmentInfo",
+        "AccountNotAllowedCommit",
+        "SpaceLimitExceeded",
+        "UnexpectedUnreserveLeftover",
+    ),
 )
 _BY_ACCOUNT = ((Hasher.IDENTITY, U16), (Hasher.TWOX64, ACCOUNT))
 COMMITMENT_OF = COMMITMENTS.item("CommitmentOf", *_BY_ACCOUNT, value=COMMITMENT_REGISTRATION)
 LAST_COMMITMENT = COMMITMENTS.item("LastCommitment", *_BY_ACCOUNT, value=U32)
 USED_SPACE_OF = COMMITMENTS.item("UsedSpaceOf", *_BY_ACCOUNT, value=USAGE_TRACKER)
 MAX_SPACE = COMMITMENTS.item("MaxSpace", value=U32, default=BYTES_PER_EPOCH)
-COMMITMENTS.event("Commitment", netuid=U16, who=ACCOUNT)
-COMMITMENTS.constants.append(Constant(name="MaxFields", kind=U32, value=MAX_FIELDS))
+COMMITMENTS.event("Commitment", 0, 0, netuid=U16, who=ACCOUNT)
+COMMITMENTS.constants.append(Constant(name="MaxFields", kind=U32, value=MAX_COMMITMENT_FIELDS))
 
 
 def _cost_bytes(info: dict[str, Any]) -> int:
@@ -36,8 +45,10 @@ def _cost_bytes(info: dict[str, Any]) -> int:
 def set_commitment(context: Context, origin: Origin, netuid: int, info: dict[str, Any]) -> None:
     who, state = origin.signed(), context.state
     COMMITMENTS.ensure(UIDS.has(state, netuid, who), "AccountNotAllowedCommit")
-    COMMITMENTS.ensure(len(info["fields"]) <= MAX_FIELDS, "TooManyFieldsInCommitmentInfo")
-    epoch = epoch_index(context.block, netuid, TEMPO.get(state, netuid))
+    if context.rules.stateful_epochs:
+        epoch = int(SUBNET_EPOCH_INDEX.get(state, netuid))
+    else:
+        epoch = epoch_of(state, netuid, context.block)
     usage = USED_SPACE_OF.get(state, netuid, who)
     used = usage["used_space"] if usage is not None and usage["last_epoch"] == epoch else 0
     used += _cost_bytes(info)
