@@ -1,50 +1,62 @@
-"""Wallet files in Bittensor's layout and format, so that a wallet made here works there and the other way round.
+"""Wallets in Bittensor's layout, so that a wallet made here works there and the other way round.
 
-<root>/<wallet>/coldkey             encrypted with a password; owns the stake, no node needs it
-<root>/<wallet>/coldkeypub.txt      the public half
-<root>/<wallet>/hotkeys/<hotkey>    plain, signs what a node does
+<root>/<wallet>/coldkey                 encrypted with a password; owns the stake, no node needs it
+<root>/<wallet>/coldkeypub.txt          the public half
+<root>/<wallet>/hotkeys/<hotkey>        plain, signs what a node does
+<root>/<wallet>/hotkeys/<hotkey>pub.txt the public half
 """
 
-import json
-import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
-from nacl.exceptions import CryptoError
-from nacl.pwhash import argon2i
-from nacl.secret import SecretBox
 from substrateinterface import Keypair as Keypair
 
+from chain.keyfiles import (
+    KEY_TYPES,
+    NACL_MARK,
+    SENSITIVE,
+    Cost,
+    decrypt,
+    encrypt,
+    is_encrypted,
+    keypair_of,
+    parse,
+    private_json,
+    public_json,
+    read_address,
+    read_key_file,
+    write_new,
+    write_public,
+)
 from hivetune.errors import ConfigError
 
-NACL_MARK = b"$NACL"
-OLD_FORMATS = {b"$ANSIBLE_VAULT": "Ansible vault", b"gAAAAA": "Fernet"}
-SALT = bytes.fromhex("137183dff15a09bc9c90b5518739e9b1")  # the one Bittensor uses for every wallet
 NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-])?")
-MAX_KEY_BYTES = 64 * 1024
+COMPANIONS = ("pub.txt", ".lock")  # files beside hotkeys that are none
+MARK_BYTES = 32  # enough to tell how a key file is kept
+PHRASE_WORDS = (12, 15, 18, 21, 24)
+
+
+class ColdkeyState(StrEnum):
+    """How a wallet keeps its coldkey on this machine."""
+
+    ABSENT = "absent"
+    ENCRYPTED = "encrypted"
+    UNLOCKED = "unlocked"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cost:
-    """Work to turn a password into a key; Bittensor's readers know only the default."""
-
-    operations: int = argon2i.OPSLIMIT_SENSITIVE
-    memory_bytes: int = argon2i.MEMLIMIT_SENSITIVE
-
-
-SENSITIVE = Cost()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Addresses:
-    """What a new wallet answers to (ss58)."""
+class NewWallet:
+    """What a new wallet answers to (ss58), and the words that each of its keys can be made from again."""
 
     coldkey: str
     hotkey: str
+    coldkey_phrase: str = field(repr=False)
+    hotkey_phrase: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +65,7 @@ class WalletEntry:
 
     name: str
     coldkey: str | None  # ss58; None when coldkeypub.txt is missing or unreadable
+    coldkey_state: ColdkeyState
     hotkeys: tuple[tuple[str, str | None], ...]  # (name, ss58), None when the file is unreadable
 
 
@@ -64,23 +77,19 @@ def create_wallet(
     password: str | None,
     unencrypted: bool = False,
     cost: Cost = SENSITIVE,
-) -> Addresses:
+) -> NewWallet:
     """A new coldkey and its first hotkey; the folder appears whole or not at all."""
-    if password is not None and (unencrypted or not password):
-        raise ConfigError("a wallet takes either a password that is not empty or unencrypted=True")
-    if password is None and not unencrypted:
-        raise ConfigError("a coldkey without a password must be asked for (unencrypted=True)")
     folder = wallet_folder(root, name)
     valid_name(hotkey, "hotkey")
     if folder.exists():
         raise ConfigError(f"{existing_file(folder)} exists already; key files are never overwritten")
     coldkey_pair, hotkey_pair = new_keypair(), new_keypair()
-    secret = private_json(coldkey_pair)
+    secret = sealed(coldkey_pair, password, unencrypted=unencrypted, cost=cost)
     unfinished = folder.parent / f".{folder.name}.{secrets.token_hex(8)}"
     try:
         (unfinished / "hotkeys").mkdir(parents=True, mode=0o700)
         unfinished.chmod(0o700)
-        write_new(unfinished / "coldkey", secret if password is None else encrypt(secret, password, cost))
+        write_new(unfinished / "coldkey", secret)
         write_new(unfinished / "coldkeypub.txt", public_json(coldkey_pair))
         write_hotkey(unfinished, hotkey, hotkey_pair)
         unfinished.rename(folder)
@@ -88,19 +97,41 @@ def create_wallet(
         raise ConfigError(f"cannot write wallet {folder}: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return Addresses(coldkey=coldkey_pair.ss58_address, hotkey=hotkey_pair.ss58_address)
+    return NewWallet(
+        coldkey=str(coldkey_pair.ss58_address),
+        hotkey=str(hotkey_pair.ss58_address),
+        coldkey_phrase=str(coldkey_pair.mnemonic),
+        hotkey_phrase=str(hotkey_pair.mnemonic),
+    )
 
 
-def create_hotkey(root: Path, name: str, hotkey: str) -> str:
-    """One more hotkey for a wallet that exists; its ss58 address."""
+def create_hotkey(root: Path, name: str, hotkey: str) -> Keypair:
+    """One more hotkey for a wallet that exists."""
     folder = existing_wallet(root, name)
     keypair = new_keypair()
+    add_hotkey(folder, hotkey, keypair)
+    return keypair
+
+
+def restore_coldkey(
+    root: Path, name: str, keypair: Keypair, *, password: str | None, unencrypted: bool = False, cost: Cost = SENSITIVE
+) -> None:
+    """Writes a coldkey that is known into a wallet that has none, or a new one."""
+    folder = wallet_folder(root, name)
+    if (folder / "coldkey").exists():
+        raise ConfigError(f"{folder / 'coldkey'} exists already; key files are never overwritten")
+    secret = sealed(keypair, password, unencrypted=unencrypted, cost=cost)
     try:
-        (folder / "hotkeys").mkdir(mode=0o700, exist_ok=True)
-        write_hotkey(folder, valid_name(hotkey, "hotkey"), keypair)
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        write_public(folder / "coldkeypub.txt", keypair)
+        write_new(folder / "coldkey", secret)
     except OSError as error:
-        raise ConfigError(f"cannot write hotkey {hotkey!r} of wallet {folder}: {error}") from error
-    return str(keypair.ss58_address)
+        raise ConfigError(f"cannot write the coldkey of wallet {folder}: {error}") from error
+
+
+def restore_hotkey(root: Path, name: str, hotkey: str, keypair: Keypair) -> None:
+    """Writes a hotkey that is known; the wallet may be new and without a coldkey, as on a node's machine."""
+    add_hotkey(wallet_folder(root, name), hotkey, keypair)
 
 
 def list_wallets(root: Path) -> list[WalletEntry]:
@@ -108,15 +139,32 @@ def list_wallets(root: Path) -> list[WalletEntry]:
     root = root.expanduser()
     if not root.is_dir():
         return []
-    return [
-        WalletEntry(
-            name=folder.name,
-            coldkey=address_or_none(folder / "coldkeypub.txt"),
-            hotkeys=tuple((key, address_or_none(folder / "hotkeys" / key)) for key in hotkey_names(folder)),
-        )
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and NAME.fullmatch(folder.name)
-    ]
+    return [entry_of(folder) for folder in sorted(root.iterdir()) if folder.is_dir() and NAME.fullmatch(folder.name)]
+
+
+def read_wallet(root: Path, name: str) -> WalletEntry:
+    return entry_of(existing_wallet(root, name))
+
+
+def entry_of(folder: Path) -> WalletEntry:
+    return WalletEntry(
+        name=folder.name,
+        coldkey=address_or_none(folder / "coldkeypub.txt"),
+        coldkey_state=state_of(folder / "coldkey"),
+        hotkeys=tuple((key, address_or_none(folder / "hotkeys" / key)) for key in hotkey_names(folder)),
+    )
+
+
+def state_of(path: Path) -> ColdkeyState:
+    """Judged by what this process could read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MARK_BYTES)
+    except FileNotFoundError:
+        return ColdkeyState.ABSENT
+    except OSError:
+        return ColdkeyState.UNREADABLE
+    return ColdkeyState.ENCRYPTED if is_encrypted(data) else ColdkeyState.UNLOCKED
 
 
 def load_hotkey(root: Path, name: str, hotkey: str) -> Keypair:
@@ -128,6 +176,16 @@ def load_hotkey(root: Path, name: str, hotkey: str) -> Keypair:
     if data.startswith(NACL_MARK):
         raise ConfigError(f"{path} is encrypted; a node signs by itself and needs a plain hotkey")
     return keypair_of(path, parse(path, data))
+
+
+def hotkey_address(root: Path, name: str, hotkey: str) -> str:
+    """Of the hotkey, or of its public file where the hotkey itself is on another machine."""
+    folder = existing_wallet(root, name)
+    path = folder / "hotkeys" / valid_name(hotkey, "hotkey")
+    public = path.with_name(f"{hotkey}pub.txt")
+    if not path.exists() and public.is_file():
+        return read_address(public)
+    return str(load_hotkey(root, name, hotkey).ss58_address)
 
 
 def load_coldkey(root: Path, name: str, *, password: str | None, cost: Cost = SENSITIVE) -> Keypair:
@@ -142,71 +200,63 @@ def load_coldkey(root: Path, name: str, *, password: str | None, cost: Cost = SE
 
 
 def load_coldkeypub(root: Path, name: str) -> str:
-    path = existing_wallet(root, name) / "coldkeypub.txt"
-    return address_of(path, parse(path, read_key_file(path)))
+    return read_address(existing_wallet(root, name) / "coldkeypub.txt")
 
 
-def encrypt(data: bytes, password: str, cost: Cost = SENSITIVE) -> bytes:
-    return NACL_MARK + bytes(box(password, cost).encrypt(data))
-
-
-def decrypt(path: Path, data: bytes, password: str, cost: Cost = SENSITIVE) -> bytes:
+def keypair_from_phrase(phrase: str, key_type: str = "sr25519") -> Keypair:
+    """A key from its recovery phrase; the message never repeats the phrase."""
+    if key_type not in KEY_TYPES:
+        raise ConfigError(f"key type {key_type!r}, want one of {', '.join(KEY_TYPES)}")
+    words = phrase.split()
+    if len(words) not in PHRASE_WORDS:
+        raise ConfigError(f"the phrase has {len(words)} words, want one of {', '.join(map(str, PHRASE_WORDS))}")
     try:
-        return box(password, cost).decrypt(data[len(NACL_MARK) :])
-    except (CryptoError, ValueError) as error:
-        raise ConfigError(f"wrong password for {path}, or the file is damaged") from error
+        return Keypair.create_from_mnemonic(" ".join(words), crypto_type=KEY_TYPES[key_type])
+    except ValueError:
+        raise ConfigError("this is no recovery phrase: a word is misspelt, missing or in the wrong place") from None
 
 
-def box(password: str, cost: Cost) -> SecretBox:
-    return SecretBox(argon2i.kdf(SecretBox.KEY_SIZE, password.encode(), SALT, cost.operations, cost.memory_bytes))
+def keypair_from_uri(uri: str) -> Keypair:
+    """A key by derivation path, such as //Alice, the sudo key of development chains."""
+    try:
+        return Keypair.create_from_uri(uri)
+    except (ValueError, NotImplementedError, AttributeError) as error:
+        raise ConfigError(f"key {uri!r}: want a path such as //Alice or a mnemonic ({error})") from None
 
 
 def new_keypair() -> Keypair:
     return Keypair.create_from_mnemonic(Keypair.generate_mnemonic())
 
 
-def public_json(keypair: Keypair) -> bytes:
-    return json.dumps(public_fields(keypair)).encode()
+def sealed(keypair: Keypair, password: str | None, *, unencrypted: bool, cost: Cost) -> bytes:
+    """A coldkey's file; leaving it in the clear has to be asked for."""
+    if password is not None and (unencrypted or not password):
+        raise ConfigError("a wallet takes either a password that is not empty or unencrypted=True")
+    if password is None and not unencrypted:
+        raise ConfigError("a coldkey without a password must be asked for (unencrypted=True)")
+    secret = private_json(keypair)
+    return secret if password is None else encrypt(secret, password, cost)
 
 
-def private_json(keypair: Keypair) -> bytes:
-    secrets_of_key = {
-        "privateKey": f"0x{keypair.private_key.hex()}",
-        "secretPhrase": keypair.mnemonic,
-        "secretSeed": f"0x{keypair.seed_hex.hex()}",
-    }
-    return json.dumps({**public_fields(keypair), **secrets_of_key}).encode()
-
-
-def public_fields(keypair: Keypair) -> dict[str, object]:
-    public = f"0x{keypair.public_key.hex()}"
-    address, kind = keypair.ss58_address, keypair.crypto_type
-    return {"accountId": public, "publicKey": public, "ss58Address": address, "cryptoType": kind}
+def add_hotkey(folder: Path, hotkey: str, keypair: Keypair) -> None:
+    valid_name(hotkey, "hotkey")
+    try:
+        (folder / "hotkeys").mkdir(parents=True, mode=0o700, exist_ok=True)
+        write_hotkey(folder, hotkey, keypair)
+    except OSError as error:
+        raise ConfigError(f"cannot write hotkey {hotkey!r} of wallet {folder}: {error}") from error
 
 
 def write_hotkey(folder: Path, hotkey: str, keypair: Keypair) -> None:
-    write_new(folder / "hotkeys" / hotkey, private_json(keypair))
-    write_new(folder / "hotkeys" / f"{hotkey}pub.txt", public_json(keypair))
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Whole or not at all, mode 600; a hard link, unlike a rename, fails when the target exists."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(unfinished, path)
-    except FileExistsError as error:
-        raise ConfigError(f"{path} exists already; key files are never overwritten") from error
-    finally:
-        unfinished.unlink()
+    path = folder / "hotkeys" / hotkey
+    if path.exists():
+        raise ConfigError(f"{path} exists already; key files are never overwritten")
+    write_public(path.with_name(f"{hotkey}pub.txt"), keypair)
+    write_new(path, private_json(keypair))
 
 
 def valid_name(name: str, kind: str) -> str:
-    if not NAME.fullmatch(name) or name.endswith("pub.txt"):
+    if not NAME.fullmatch(name) or name.endswith(COMPANIONS):
         raise ConfigError(f"{kind} name {name!r}: want 1 to 64 of letters, digits, space, '.', '_', '-', no path")
     return name
 
@@ -229,71 +279,11 @@ def existing_file(folder: Path) -> Path:
 
 def hotkey_names(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.glob("hotkeys/*") if path.is_file())
-    return [name for name in names if NAME.fullmatch(name) and not name.endswith("pub.txt")]
-
-
-def read_key_file(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_KEY_BYTES:
-            raise ConfigError(f"{path} has {path.stat().st_size} bytes, a key file at most {MAX_KEY_BYTES}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read key file {path}: {error.strerror}") from error
-    for mark, label in OLD_FORMATS.items():
-        if data.startswith(mark):
-            raise ConfigError(f"{path} has the old {label} format; let btcli write it anew, then try again")
-    return data
-
-
-def parse(path: Path, data: bytes) -> Mapping[str, object]:
-    try:
-        fields = json.loads(data)
-    except ValueError as error:
-        raise ConfigError(f"{path} is not a key file: no JSON") from error
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{path} is not a key file: want a JSON object, found {type(fields).__name__}")
-    return fields
-
-
-def address_of(path: Path, fields: Mapping[str, object]) -> str:
-    """The address the file states, its checksum checked."""
-    try:
-        return str(Keypair(ss58_address=fields["ss58Address"]).ss58_address)
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise ConfigError(f"{path} holds no valid ss58Address") from error
+    return [name for name in names if NAME.fullmatch(name) and not name.endswith(COMPANIONS)]
 
 
 def address_or_none(path: Path) -> str | None:
     try:
-        return address_of(path, parse(path, read_key_file(path)))
+        return read_address(path)
     except ConfigError:
         return None
-
-
-def keypair_of(path: Path, fields: Mapping[str, object]) -> Keypair:
-    """The key from whichever secret gives the stated address (a derived key's phrase alone does not)."""
-    address, kind = address_of(path, fields), fields.get("cryptoType", 1)
-    if kind not in (0, 1):
-        raise ConfigError(f"{path}: cryptoType {kind!r}, want 1 (sr25519) or 0 (ed25519)")
-    makers: dict[str, Callable[[str], Keypair]] = {
-        "secretPhrase": lambda value: Keypair.create_from_mnemonic(value, crypto_type=kind),
-        "secretSeed": lambda value: Keypair.create_from_seed(value, ss58_format=42, crypto_type=kind),
-        "privateKey": lambda value: Keypair.create_from_private_key(value, ss58_address=address, crypto_type=kind),
-    }
-    for field, make in makers.items():
-        value = fields.get(field)
-        try:
-            keypair = make(value) if isinstance(value, str) and value else None
-            if keypair and keypair.ss58_address == address and keypair.verify(b"check", keypair.sign(b"check")):
-                return keypair
-        except (ValueError, TypeError, IndexError):
-            continue
-    raise ConfigError(f"{path}: no secret in it gives the address {address}")
-
-
-def keypair_from_uri(uri: str) -> Keypair:
-    """A key by derivation path, such as //Alice, the sudo key of development chains."""
-    try:
-        return Keypair.create_from_uri(uri)
-    except (ValueError, NotImplementedError, AttributeError) as error:
-        raise ConfigError(f"key {uri!r}: want a path such as //Alice or a mnemonic ({error})") from None

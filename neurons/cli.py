@@ -3,7 +3,9 @@
 import click
 
 from neurons.cli_network import chain, demo, hub, role_commands
-from neurons.cli_subnet import rewards, subnet, wallet
+from neurons.cli_stake import stake
+from neurons.cli_subnet import rewards, subnet
+from neurons.cli_wallet import wallet
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -12,7 +14,7 @@ def main() -> None:
     """An incentivized training network: miners train DoRA adapters, validators score them, the chain pays."""
 
 
-for command in (demo, *role_commands(), rewards, subnet, wallet, hub, chain):
+for command in (demo, *role_commands(), rewards, subnet, stake, wallet, hub, chain):
     main.add_command(command)
 
 if __name__ == "__main__":

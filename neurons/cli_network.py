@@ -100,7 +100,11 @@ def chain() -> None:
 @click.option("--port", default=9944, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option("--block-time", default=12.0, show_default=True, help="Seconds a block; 0 makes blocks on demand.")
 @click.option("--endow", multiple=True, metavar="ADDRESS=TAO", help="Balance at genesis; may stand several times.")
-def chain_serve(state: Path, host: str, port: int, block_time: float, endow: tuple[str, ...]) -> None:
+@click.option("--rules", type=click.Choice(["300", "425"]), default="300", show_default=True, help="Spec to follow.")
+@click.option("--finality-lag", default=0, show_default=True, help="Blocks that the finalized head trails the best.")
+def chain_serve(
+    state: Path, host: str, port: int, block_time: float, endow: tuple[str, ...], rules: str, finality_lag: int
+) -> None:
     """Serve the chain until stopped; prints its address."""
     from chain.devnode.server import serve
 
@@ -111,6 +115,8 @@ def chain_serve(state: Path, host: str, port: int, block_time: float, endow: tup
         port=port,
         block_time_s=block_time,
         endow=_endowments(endow),
+        rules=int(rules),
+        finality_lag=finality_lag,
         on_ready=lambda bound: click.echo(f"chain at ws://{host}:{bound}"),
     )
 

@@ -1,73 +1,65 @@
-"""Commands about the chain: wallets, subnets and rewards."""
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+"""Commands about subnets and rewards."""
 
 import click
 
-from hivetune.settings import DEFAULT_WALLETS
-from neurons.commands import Command, settings_command
-from neurons.subnet_options import SubnetOptions
+from neurons.commands import settings_command
+from neurons.subnet_options import (
+    RegisterOptions,
+    RewardsOptions,
+    SetOptions,
+    StartOptions,
+    StatusOptions,
+    SubnetOptions,
+    ViewOptions,
+)
 
 
-def chain_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--chain and --netuid."""
-    for option in (
-        click.option("--netuid", type=click.IntRange(0, 65535), required=True, help="Number of the subnet."),
-        click.option("--chain", required=True, envvar="BT_CHAIN_ENDPOINT", help="WebSocket URL of the chain."),
-    ):
-        function = option(function)
-    return function
+def _create(options: SubnetOptions) -> None:
+    from neurons.subnet_commands import create
+
+    create(options)
 
 
-def wallet_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--wallet, --hotkey and --wallet-path."""
-    for option in (
-        click.option("--wallet-path", type=click.Path(path_type=Path), default=DEFAULT_WALLETS, show_default=True),
-        click.option("--hotkey", default="default", show_default=True, help="Name of the wallet's hotkey."),
-        click.option("--wallet", required=True, help="Name of the wallet."),
-    ):
-        function = option(function)
-    return function
+def _register(options: RegisterOptions) -> None:
+    from neurons.subnet_commands import register
+
+    register(options)
 
 
-@click.group()
-def wallet() -> None:
-    """Wallets, in Bittensor's layout."""
+def _start(options: StartOptions) -> None:
+    from neurons.subnet_commands import start
+
+    start(options)
 
 
-@wallet.command("create", cls=Command)
-@click.argument("name")
-@click.option("--hotkey", default="default", show_default=True, help="Name of the hotkey.")
-@click.option("--wallet-path", type=click.Path(path_type=Path), default=DEFAULT_WALLETS, show_default=True)
-@click.option("--no-password", is_flag=True, help="Leave the coldkey unencrypted; for test chains only.")
-def wallet_create(name: str, hotkey: str, wallet_path: Path, no_password: bool) -> None:
-    """Create a coldkey and a hotkey, or one more hotkey for a wallet that exists."""
-    from chain.keys import create_hotkey, create_wallet
+def _set(options: SetOptions) -> None:
+    from neurons.subnet_commands import set_value
 
-    root = wallet_path.expanduser()
-    if (root / name).exists():
-        click.echo(f"hotkey {hotkey}  {create_hotkey(root, name, hotkey)}")
-        return
-    password = None if no_password else click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    made = create_wallet(root, name, hotkey, password=password, unencrypted=no_password)
-    click.echo(f"coldkey {made.coldkey}\nhotkey  {made.hotkey}")
+    set_value(options)
 
 
-@wallet.command("list", cls=Command)
-@click.option("--wallet-path", type=click.Path(path_type=Path), default=DEFAULT_WALLETS, show_default=True)
-def wallet_list(wallet_path: Path) -> None:
-    """List wallets with their addresses."""
-    from chain.keys import list_wallets
+def _status(options: StatusOptions) -> None:
+    from neurons.subnet_views import status
 
-    entries = list_wallets(wallet_path)
-    if not entries:
-        click.echo(f"no wallets in {wallet_path}")
-    for entry in entries:
-        click.echo(f"{entry.name}  {entry.coldkey or 'unreadable'}")
-        for hotkey, address in entry.hotkeys:
-            click.echo(f"  {hotkey}  {address or 'unreadable'}")
+    status(options)
+
+
+def _metagraph(options: ViewOptions) -> None:
+    from neurons.subnet_views import metagraph
+
+    metagraph(options)
+
+
+def _hyperparams(options: ViewOptions) -> None:
+    from neurons.subnet_views import hyperparams
+
+    hyperparams(options)
+
+
+def _rewards(options: RewardsOptions) -> None:
+    from neurons.rewards import show_rewards
+
+    show_rewards(options)
 
 
 @click.group()
@@ -75,57 +67,52 @@ def subnet() -> None:
     """Create, join and look at a subnet."""
 
 
-def _create(options: SubnetOptions) -> None:
-    from neurons.subnet_commands import create
-
-    create(options, click.echo)
-
-
 subnet.add_command(
     settings_command(
         "create", SubnetOptions, _create, "Create a subnet, start it, and publish release 0 from a base and a corpus."
     )
 )
-
-
-@subnet.command("register", cls=Command)
-@chain_options
-@wallet_options
-@click.option("--stake", type=click.FloatRange(0), default=0.0, help="TAO to stake on the hotkey, for validators.")
-def subnet_register(chain: str, netuid: int, wallet: str, hotkey: str, wallet_path: Path, stake: float) -> None:
-    """Register a hotkey; burns the registration price from the wallet's coldkey."""
-    from neurons.subnet_commands import register
-
-    register(chain, netuid, wallet, hotkey, wallet_path.expanduser(), stake, click.echo)
-
-
-@subnet.command("status", cls=Command)
-@chain_options
-@click.option("--hub", "hub_url", default=None, help="URL of the Hub, to show the release.")
-def subnet_status(chain: str, netuid: int, hub_url: str | None) -> None:
-    """Show a subnet: block, round, release, neurons."""
-    from neurons.subnet_commands import status
-
-    status(chain, netuid, hub_url)
-
-
-@click.command(cls=Command)
-@chain_options
-@click.option("--hub", "hub_url", default=None, help="URL of the Hub, to show verdicts.")
-@click.option("--hotkey", default=None, help="Only this hotkey (ss58 address).")
-@click.option("--round", "round_id", type=click.IntRange(0), default=None, help="Only this round.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--watch", is_flag=True, help="Refresh with every epoch until stopped.")
-def rewards(
-    chain: str,
-    netuid: int,
-    hub_url: str | None,
-    hotkey: str | None,
-    round_id: int | None,
-    as_json: bool,
-    watch: bool,
-) -> None:
-    """Show stake, incentive, dividends, emission, total earned and the last verdict of every neuron."""
-    from neurons.rewards import show_rewards
-
-    show_rewards(chain, netuid, hub_url, hotkey, round_id, as_json=as_json, watch=watch)
+subnet.add_command(
+    settings_command(
+        "register",
+        RegisterOptions,
+        _register,
+        "Register a hotkey; burns the registration price from the wallet's coldkey.",
+        config=False,
+    )
+)
+subnet.add_command(
+    settings_command(
+        "start", StartOptions, _start, "Let the emission and staking of a created subnet begin.", config=False
+    )
+)
+subnet.add_command(
+    settings_command("status", StatusOptions, _status, "Show a subnet: block, round, release, neurons.", config=False)
+)
+subnet.add_command(
+    settings_command(
+        "metagraph", ViewOptions, _metagraph, "Show every neuron's stake, trust, incentive and pay.", config=False
+    )
+)
+subnet.add_command(
+    settings_command(
+        "hyperparams", ViewOptions, _hyperparams, "Show every hyperparameter and who may set it.", config=False
+    )
+)
+subnet.add_command(
+    settings_command(
+        "set",
+        SetOptions,
+        _set,
+        "Set the hyperparameter NAME to VALUE; the subnet owner's coldkey signs.",
+        arguments=("name", "value"),
+        config=False,
+    )
+)
+rewards = settings_command(
+    "rewards",
+    RewardsOptions,
+    _rewards,
+    "Show stake, incentive, dividends, emission, total earned and the last verdict of every neuron.",
+    config=False,
+)

@@ -1,21 +1,25 @@
 """Commands whose flags are the fields of a settings model, and the one place where errors become exit codes."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
+from chain.networks import checked_hash, resolve
 from hivetune.errors import HivetuneError
-from hivetune.settings import NodeSettings, Settings
+from hivetune.settings import VARIABLES, NodeSettings, Settings
 from hivetune.status import Node, Report
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 AnyNode = TypeVar("AnyNode", bound=NodeSettings)
 
-_FLAG_NAMES = {"json_path": "json"}
+_FLAG_NAMES = {"json_path": "json", "as_json": "json"}
+_SHORT_FLAGS = {"network": "-n", "wallet": "-w", "wallet_hotkey": "-H"}  # as btcli has them
+_CHECKS: Mapping[str, Callable[[str], object]] = {"network": resolve, "genesis_hash": checked_hash}
 
 
 class Command(click.Command):
@@ -31,17 +35,28 @@ class Command(click.Command):
 
 
 def settings_command(
-    name: str, model: type[AnySettings], run: Callable[[AnySettings], None], help_text: str
+    name: str,
+    model: type[AnySettings],
+    run: Callable[[AnySettings], None],
+    help_text: str,
+    *,
+    arguments: Sequence[str] = (),
+    config: bool = True,
 ) -> click.Command:
-    """A command with a flag for each field of `model`, and --config for a TOML file below them."""
+    """A command with a flag for each field of `model`, or a place on the line for those named in `arguments`.
 
-    def callback(config: Path | None, **flags: object) -> None:
-        run(model.load(config, flags))
+    With `config` there is --config too, for a TOML file below the flags.
+    """
 
-    config_option = click.Option(
+    def callback(config: Path | None = None, **flags: object) -> None:
+        run(model.load(config, flags, os.environ, _CHECKS))
+
+    file = click.Option(
         ["--config"], type=click.Path(path_type=Path, dir_okay=False), help="TOML file with the same names."
     )
-    return Command(name, params=[config_option, *_options(model)], callback=callback, help=help_text)
+    places: list[click.Parameter] = [click.Argument([field], type=str) for field in arguments]
+    options = [_option(field, model) for field in model.model_fields if field not in arguments]
+    return Command(name, params=[*places, *([file] if config else []), *options], callback=callback, help=help_text)
 
 
 def run_from_flags(
@@ -68,21 +83,18 @@ def role_command(
     return settings_command(role, model, run, help_text)
 
 
-def _options(model: type[Settings]) -> list[click.Option]:
-    options = []
-    for name, field in model.model_fields.items():
-        flag = "--" + _FLAG_NAMES.get(name, name).replace("_", "-")
-        default = None if field.is_required() or field.default in ("", None) else field.default
-        text = field.description or ""
-        options.append(
-            click.Option(
-                [flag, name],
-                type=_type(field.annotation),
-                default=None,
-                help=f"{text}  [default: {default}]" if default is not None else text,
-            )
-        )
-    return options
+def _option(name: str, model: type[Settings]) -> click.Option:
+    """Without a default of its own, so that the settings file and the environment can have their say."""
+    field = model.model_fields[name]
+    flags = [_SHORT_FLAGS[name]] if name in _SHORT_FLAGS else []
+    flags.append("--" + _FLAG_NAMES.get(name, name).replace("_", "-"))
+    default = None if field.is_required() or field.default in ("", None, False) else field.default
+    hints = [f"  [env: {', '.join(VARIABLES[name])}]"] if name in VARIABLES else []
+    hints += [f"  [default: {default}]"] if default is not None else []
+    text = (field.description or "") + "".join(hints)
+    if field.annotation is bool:
+        return click.Option([*flags, name], is_flag=True, default=None, help=text)
+    return click.Option([*flags, name], type=_type(field.annotation), default=None, help=text)
 
 
 def _type(annotation: Any) -> Any:

@@ -1,8 +1,7 @@
 """`hivetune rewards`: what the chain pays to whom, and the validators' reasons."""
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,7 +15,9 @@ from hivetune.rounds import round_by_id
 from hub.client import HubClient
 from neurons.daemon import stopped_by_signals
 from neurons.observer import Observer, earned_rao
+from neurons.output import show
 from neurons.results import RAO
+from neurons.subnet_options import RewardsOptions
 
 _POLL_S = 2.0
 
@@ -39,22 +40,15 @@ class Reward:
     weight: float | None
 
 
-def show_rewards(
-    chain: str,
-    netuid: int,
-    hub_url: str | None,
-    hotkey: str | None,
-    round_id: int | None,
-    *,
-    as_json: bool,
-    watch: bool,
-) -> None:
+def show_rewards(options: RewardsOptions) -> None:
     """Print the table once, or keep it up to date until a signal."""
-    hub = HubClient(hub_url) if hub_url else None
-    observer = Observer(ledger=Ledger(chain, netuid), hub=hub)
+    hub = HubClient(options.hub) if options.hub else None
+    ledger = Ledger(options.network, options.netuid, genesis_hash=options.genesis_hash)
+    observer = Observer(ledger=ledger, hub=hub)
+    hotkey, round_id = options.hotkey or None, options.round
     rewards = read_rewards(observer, hotkey, round_id)
-    if not watch:
-        print_rewards(rewards, as_json=as_json)
+    if not options.watch:
+        show(rewards, lambda: rewards_table(rewards), as_json=options.as_json)
         return
     with stopped_by_signals(), Live(rewards_table(rewards), console=Console()) as live:
         while True:
@@ -97,15 +91,6 @@ def read_rewards(observer: Observer, hotkey: str | None, round_id: int | None) -
             )
         )
     return found
-
-
-def print_rewards(rewards: list[Reward], *, as_json: bool) -> None:
-    """A table, or JSON."""
-    console = Console()
-    if as_json:
-        console.print_json(json.dumps([asdict(reward) for reward in rewards]))
-    else:
-        console.print(rewards_table(rewards))
 
 
 def rewards_table(rewards: list[Reward]) -> Table:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from averager.genesis import GenesisPlan, publish_genesis
+from chain.hyperparameters import read_all
 from chain.ledger import Ledger
 from chain.subnet_admin import SubnetAdmin
 from hivetune.corpus import Document, Layout, cut_shards, write_corpus
@@ -14,18 +15,21 @@ from hivetune.records import Release, RoundPlan
 from hivetune.rounds import check_plan
 from hub.client import HubClient
 
+COMMIT_REVEAL = "commit_reveal_weights_enabled"
 # What a small private chain needs: no waiting between registrations or weights. Only its sudo key may set them.
 PRIVATE_CHAIN = {
     "network_rate_limit": 0,
     "stake_threshold": 0,
+    "admin_freeze_window": 0,
+    "owner_hparam_rate_limit": 0,
 }
 PRIVATE_SUBNET = {
     "weights_set_rate_limit": 0,
     "max_registrations_per_block": 64,
     "target_registrations_per_interval": 64,
     "min_allowed_weights": 1,
+    COMMIT_REVEAL: False,
 }
-_START_DELAY_BLOCKS = 12  # start_call is refused earlier (spec 300 with fast blocks: 10)
 # Characters a token: 2.5 at least in English text with any usual tokenizer, so a chunk fills its sequence.
 _CHARS_PER_TOKEN = 5
 
@@ -43,9 +47,10 @@ class CorpusPlan:
 
 
 def open_private_chain(sudo: SubnetAdmin) -> None:
-    """Lift the waiting times of a chain whose sudo key we hold."""
+    """Lift the waiting times of a chain whose sudo key we hold; older runtimes lack some of them."""
     for name, value in PRIVATE_CHAIN.items():
-        sudo.sudo_set(0, name, value)
+        if sudo.has_setter(name):
+            sudo.sudo_set(0, name, value)
 
 
 def tune_private_subnet(sudo: SubnetAdmin, netuid: int, values: Mapping[str, int]) -> None:
@@ -54,14 +59,30 @@ def tune_private_subnet(sudo: SubnetAdmin, netuid: int, values: Mapping[str, int
         sudo.sudo_set(netuid, name, value)
 
 
-def wait_until_startable(ledger: Ledger, created_at: int, *, timeout_s: float) -> None:
-    """Wait for the blocks that the chain wants between creating a subnet and starting it."""
-    ledger.wait_for_block(created_at + _START_DELAY_BLOCKS, timeout_s=timeout_s, poll_s=0.2)
+def set_epoch_length(sudo: SubnetAdmin, ledger: Ledger, blocks: int) -> None:
+    """Older runtimes take a block more than the tempo from one epoch to the next, newer ones exactly the tempo."""
+    sudo.sudo_set(ledger.netuid, "tempo", blocks)
+    first = ledger.next_epoch_block(ledger.head().number)
+    surplus = ledger.next_epoch_block(first) - first - blocks
+    if surplus:
+        sudo.sudo_set(ledger.netuid, "tempo", blocks - surplus)
 
 
-def plan_rounds(ledger: Ledger, *, deadline: float, reveal_end: float, score_end: float) -> RoundPlan:
+def turn_commit_reveal_off(owner: SubnetAdmin, netuid: int) -> bool:
+    """Whether it was on. Hidden weights come to light in a later round; the averager merges by those of the same."""
+    at = owner.quorum.head().hash
+    found = owner.quorum.agree(lambda interface: read_all(interface, netuid, at))
+    if not any(one.name == COMMIT_REVEAL and one.value is True for one in found):
+        return False
+    owner.set_hyperparameter(netuid, COMMIT_REVEAL, "false")
+    return True
+
+
+def plan_rounds(
+    ledger: Ledger, *, deadline: float, reveal_end: float, score_end: float, not_before: int = 0
+) -> RoundPlan:
     """Rounds of one epoch each, ending with it, with phases at shares of a round; starts after the next epoch."""
-    first_epoch = ledger.next_epoch_block(ledger.head().number)
+    first_epoch = ledger.next_epoch_block(max(ledger.head().number, not_before))
     blocks = ledger.next_epoch_block(first_epoch) - first_epoch
     plan = RoundPlan(
         first_block=first_epoch + 1,

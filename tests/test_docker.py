@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,8 @@ def test_the_image_copies_files_that_exist_and_every_package() -> None:
     lines = re.findall(r"^COPY (.+)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
     sources = {source for line in lines for source in line.split()[:-1]}
     assert all((ROOT / source).exists() for source in sources)
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert packages <= sources
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= sources
     let_in = (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
     assert all(f"!{source}" in let_in or source.startswith("docker/") for source in sources)
 

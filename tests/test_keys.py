@@ -9,17 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from substrateinterface import Keypair
 
+from chain.keyfiles import Cost, decrypt, encrypt
 from chain.keys import (
-    Cost,
+    ColdkeyState,
     create_hotkey,
     create_wallet,
-    decrypt,
-    encrypt,
+    hotkey_address,
+    keypair_from_phrase,
     keypair_from_uri,
     list_wallets,
     load_coldkey,
     load_coldkeypub,
     load_hotkey,
+    read_wallet,
+    restore_coldkey,
+    restore_hotkey,
 )
 from hivetune.errors import ConfigError
 
@@ -157,13 +161,64 @@ def test_a_missing_wallet_or_hotkey_is_answered_with_those_there(tmp_path: Path)
 
 def test_wallets_are_listed_with_their_addresses(tmp_path: Path) -> None:
     addresses = create_wallet(tmp_path, "alice", password=None, unencrypted=True)
-    second = create_hotkey(tmp_path, "alice", "second")
+    second = create_hotkey(tmp_path, "alice", "second").ss58_address
+    (tmp_path / "alice" / "hotkeys" / "default.lock").write_text("")
     (tmp_path / "broken" / "hotkeys").mkdir(parents=True)
     (tmp_path / "broken" / "coldkeypub.txt").write_text("?")
     alice, broken = list_wallets(tmp_path)
     assert (alice.name, alice.coldkey) == ("alice", addresses.coldkey)
     assert alice.hotkeys == (("default", addresses.hotkey), ("second", second))
+    assert (alice.coldkey_state, broken.coldkey_state) == (ColdkeyState.UNLOCKED, ColdkeyState.ABSENT)
     assert (broken.name, broken.coldkey, broken.hotkeys) == ("broken", None, ())
+    assert read_wallet(tmp_path, "alice") == alice
+
+
+@pytest.mark.parametrize("start", [b"$NACL", b"$ANSIBLE_VAULT;1.1", b"gAAAAABk"])
+def test_an_encrypted_coldkey_of_any_format_counts_as_locked(tmp_path: Path, start: bytes) -> None:
+    make_wallet(tmp_path)
+    (tmp_path / "alice" / "coldkey").write_bytes(start + bytes(100))
+    assert read_wallet(tmp_path, "alice").coldkey_state is ColdkeyState.ENCRYPTED
+
+
+def test_keys_come_back_from_their_phrases(tmp_path: Path) -> None:
+    made = create_wallet(tmp_path / "first", "alice", "miner", password="secret", cost=CHEAP)
+    assert made.coldkey_phrase not in repr(made)
+    again = tmp_path / "second"
+    restore_hotkey(again, "alice", "miner", keypair_from_phrase(f" {made.hotkey_phrase}\n"))
+    assert read_wallet(again, "alice").coldkey_state is ColdkeyState.ABSENT
+    restore_coldkey(again, "alice", keypair_from_phrase(made.coldkey_phrase), password="other", cost=CHEAP)
+    assert load_hotkey(again, "alice", "miner").ss58_address == made.hotkey
+    assert load_coldkey(again, "alice", password="other", cost=CHEAP).ss58_address == made.coldkey
+    names = sorted(path.relative_to(again / "alice").as_posix() for path in again.rglob("*") if path.is_file())
+    assert names == ["coldkey", "coldkeypub.txt", "hotkeys/miner", "hotkeys/minerpub.txt"]
+
+
+def test_a_restored_key_replaces_nothing_and_fits_the_public_half(tmp_path: Path) -> None:
+    make_wallet(tmp_path)
+    keypair = keypair_from_phrase(PHRASE, "ed25519")
+    with pytest.raises(ConfigError, match="alice/coldkey exists already"):
+        restore_coldkey(tmp_path, "alice", keypair, password=None, unencrypted=True)
+    with pytest.raises(ConfigError, match="hotkeys/default exists already"):
+        restore_hotkey(tmp_path, "alice", "default", keypair)
+    (tmp_path / "alice" / "coldkey").unlink()
+    with pytest.raises(ConfigError, match=rf"coldkeypub.txt is of .* and this key is {keypair.ss58_address}"):
+        restore_coldkey(tmp_path, "alice", keypair, password=None, unencrypted=True)
+
+
+@pytest.mark.parametrize("phrase", ["", "abandon", PHRASE + " walk", PHRASE.replace("walk", "wolk"), PHRASE[::-1]])
+def test_a_bad_phrase_is_refused_without_repeating_it(phrase: str) -> None:
+    with pytest.raises(ConfigError, match="phrase") as raised:
+        keypair_from_phrase(phrase)
+    assert not phrase or phrase not in str(raised.value)
+
+
+def test_the_address_is_known_where_only_the_public_half_is(tmp_path: Path) -> None:
+    addresses = create_wallet(tmp_path, "alice", password=None, unencrypted=True)
+    assert hotkey_address(tmp_path, "alice", "default") == addresses.hotkey
+    (tmp_path / "alice" / "hotkeys" / "default").unlink()
+    assert hotkey_address(tmp_path, "alice", "default") == addresses.hotkey
+    with pytest.raises(ConfigError, match="no hotkey 'other'"):
+        hotkey_address(tmp_path, "alice", "other")
 
 
 @pytest.mark.parametrize(
@@ -181,8 +236,9 @@ def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
 
 def test_a_hotkey_cannot_take_the_name_of_a_public_file(tmp_path: Path) -> None:
     make_wallet(tmp_path)
-    with pytest.raises(ConfigError, match="hotkey name"):
-        create_hotkey(tmp_path, "alice", "defaultpub.txt")
+    for name in ("defaultpub.txt", "default.lock"):
+        with pytest.raises(ConfigError, match="hotkey name"):
+            create_hotkey(tmp_path, "alice", name)
 
 
 @given(data=st.binary(max_size=500), password=st.text(min_size=1, max_size=20))

@@ -21,7 +21,7 @@ def build_free_rider(settings: MinerSettings, connections: Connections, state: P
         hub=connections.hub,
         follower=follower,
         author=UntrainedAuthor(connections.ledger, follower),
-        repo=connections.repo(settings.repo, f"{settings.hotkey}-adapters"),
+        repo=connections.repo(settings.repo, f"{settings.wallet_hotkey}-adapters"),
         state=state,
         report=report,
     )
@@ -33,7 +33,7 @@ def build_copier(settings: MinerSettings, connections: Connections, state: Path,
         ledger=connections.ledger,
         hub=connections.hub,
         follower=ReleaseFollower(connections.ledger, connections.hub, state),
-        repo=connections.repo(settings.repo, f"{settings.hotkey}-adapters"),
+        repo=connections.repo(settings.repo, f"{settings.wallet_hotkey}-adapters"),
         state=state,
         report=report,
     )

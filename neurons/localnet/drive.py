@@ -75,7 +75,7 @@ class Driver:
         waits = [moment.beats.get(m.name, {}).get("waiting_for") for m in neurons]
         ahead = [block for block in waits if block is not None and block > moment.block]
         if len(ahead) == len(neurons):
-            self.localnet.chain.new_blocks(min(ahead) - moment.block)
+            self.localnet.chain.skip(min(ahead) - moment.block)
 
     def _collect(self, observer: Observer, ended: Round) -> RoundResult:
         metagraph = self.localnet.ledger.metagraph(self.localnet.ledger.block_hash(ended.last_block))

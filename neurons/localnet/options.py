@@ -40,6 +40,10 @@ class DemoOptions(Settings):
     """Held-out sequences that validators score on."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Type the miners train in."""
+    chain_url: str = Field(default="", pattern=r"^(wss?://\S+)?$")
+    """Run on this development chain, whose sudo key is //Alice, instead of an embedded one."""
+    block_seconds: float = Field(default=1.0, gt=0)
+    """Seconds a block takes on that chain, and on the embedded one."""
     folder: Path = Path("demo")
     """Where the network keeps its state; emptied at the start."""
     cache: Path = Path(".cache/hivetune")

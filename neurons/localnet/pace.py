@@ -10,7 +10,6 @@ from averager.merge import SCALES
 from hivetune.model import load_base
 from hivetune.records import RoundPlan, ScoringPlan
 
-BLOCK_S = 1.0
 _SLACK = 2.5  # blocks are cheap: the chain skips ahead when every node waits
 _BLOCKS_TO_COMMIT = 10
 _BLOCKS_TO_REVEAL = 20
@@ -40,6 +39,7 @@ class Pace:
     train_s: float
     score_s: float
     merge_s: float
+    block_s: float
 
     def round_plan(self, first_block: int) -> RoundPlan:
         """Phases in blocks, with slack."""
@@ -55,9 +55,8 @@ class Pace:
             score_end=score_end,
         )
 
-    @staticmethod
-    def _blocks(seconds: float) -> int:
-        return int(_SLACK * seconds / BLOCK_S) + 5
+    def _blocks(self, seconds: float) -> int:
+        return int(_SLACK * seconds / self.block_s) + 5
 
 
 @torch.no_grad()
@@ -74,7 +73,7 @@ def measure_speed(base_folder: Path, sequence_length: int) -> float:
     return count * tokens_BT.numel() / (time.perf_counter() - started)
 
 
-def estimate(tokens_per_s: float, work: Work) -> Pace:
+def estimate(tokens_per_s: float, work: Work, block_s: float) -> Pace:
     """Phase lengths from the machine's speed."""
     training = work.trainers * work.steps * work.tokens_per_step * _TRAINING_PASSES
     scored = work.scoring.score_sequences * work.sequence_length
@@ -85,4 +84,5 @@ def estimate(tokens_per_s: float, work: Work) -> Pace:
         train_s=training / tokens_per_s + _LOAD_S * work.trainers,
         score_s=scoring / tokens_per_s + _LOAD_S * work.validators,
         merge_s=merging / tokens_per_s + 3 * _LOAD_S,
+        block_s=block_s,
     )

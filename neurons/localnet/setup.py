@@ -3,15 +3,11 @@
 import os
 import shutil
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from averager.genesis import DEFAULT_SCORING, GenesisPlan
-from chain.devnode.server import RunningDevnode
-from chain.keys import Addresses, create_wallet, keypair_from_uri, load_coldkey, load_hotkey
+from chain.keys import NewWallet, create_wallet, keypair_from_uri, load_coldkey, load_hotkey
 from chain.ledger import Ledger
 from chain.subnet_admin import SubnetAdmin
 from hivetune.records import Release, ScoringPlan
@@ -19,15 +15,22 @@ from hivetune.settings import HUB_TOKEN_VARIABLE, NodeSettings
 from hub.client import HubClient
 from hub.server.tokens import mint_token
 from neurons.localnet.assets import Say, prepare_base, prepare_documents
+from neurons.localnet.chain import SUDO, DemoChain
 from neurons.localnet.options import DemoOptions
-from neurons.localnet.pace import BLOCK_S, Pace, Work, estimate, measure_speed
+from neurons.localnet.pace import Pace, Work, estimate, measure_speed
 from neurons.localnet.processes import Member, Network, wait_for_line
 from neurons.results import RAO
-from neurons.subnet import CorpusPlan, open_private_chain, prepare_corpus, publish_release_zero, tune_private_subnet
+from neurons.subnet import (
+    CorpusPlan,
+    open_private_chain,
+    prepare_corpus,
+    publish_release_zero,
+    set_epoch_length,
+    tune_private_subnet,
+)
 from neurons.wiring import state_folder
 
-SUDO = "//Alice"  # the sudo key of a fresh embedded chain
-_ENDOWMENT = 100_000 * RAO
+_ENDOWMENT = 5_000 * RAO
 _STAKE = 1_000 * RAO
 _EVALUATION_SHARE = 0.1
 _TEST_SHARE = 0.1
@@ -40,7 +43,7 @@ class Localnet:
     network: Network
     ledger: Ledger
     hub: HubClient
-    chain: RunningDevnode
+    chain: DemoChain
     release: Release
     pace: Pace
     roles: dict[str, str]  # hotkey to role
@@ -61,10 +64,12 @@ def build(options: DemoOptions, network: Network, say: Say) -> Localnet:
     say(f"{pace.tokens_per_s:.0f} tokens/s forward in fp32; training gets {pace.train_s:.0f} s a round")
     say("starting Hub and chain")
     wallets = {name: create_wallet(folder / "wallets", name, password=None, unencrypted=True) for name in options.names}
-    hub_url, chain_url = _start_servers(network, folder, wallets)
-    chain = RunningDevnode(url=chain_url)
-    with _fast_blocks(chain):
+    hub_url = _start_hub(network, folder)
+    chain_url = options.chain_url or _start_chain(network, folder, options.block_seconds)
+    chain = DemoChain.at(chain_url)
+    with chain.hurried():
         say("creating the subnet and registering everybody")
+        chain.endow([wallet.coldkey for wallet in wallets.values()], _ENDOWMENT)
         netuid = _create_subnet(chain_url, folder, options, wallets, pace)
         owner = load_hotkey(folder / "wallets", "averager", "default")
         ledger = Ledger(chain_url, netuid, keypair=owner)
@@ -120,7 +125,7 @@ def _measure(options: DemoOptions, base_folder: Path) -> Pace:
         scoring=_scoring(options),
         sequence_length=options.sequence_length,
     )
-    return estimate(measure_speed(base_folder, options.sequence_length), work)
+    return estimate(measure_speed(base_folder, options.sequence_length), work, options.block_seconds)
 
 
 def _genesis_plan(options: DemoOptions, pace: Pace, first_block: int) -> GenesisPlan:
@@ -136,28 +141,25 @@ def _genesis_plan(options: DemoOptions, pace: Pace, first_block: int) -> Genesis
     )
 
 
-def _start_servers(network: Network, folder: Path, wallets: dict[str, Addresses]) -> tuple[str, str]:
-    """Addresses of Hub and chain; on ports of their own, so that a server that is started again keeps its address."""
-    endow = [f"--endow={wallet.coldkey}={_ENDOWMENT // RAO}" for wallet in wallets.values()]
-    hub_port, chain_port = _free_ports(2)
-    servers = {
-        "hub": ["neurons.cli", "hub", "serve", "--root", str(folder / "hub"), "--port", str(hub_port)],
-        "chain": [
-            "neurons.cli", "chain", "serve", "--state", str(folder / "chain.sqlite"), "--port", str(chain_port),
-            "--block-time", str(BLOCK_S), *endow,
-        ],
-    }  # fmt: skip
-    members = {
-        name: network.start(
-            Member(name=name, command=command, environment={}, log=folder / "logs" / f"{name}.log", heartbeat=None)
-        )
-        for name, command in servers.items()
-    }
-    return wait_for_line(members["hub"], "hub at "), wait_for_line(members["chain"], "chain at ")
+def _start_hub(network: Network, folder: Path) -> str:
+    """Its address; on a port of its own, so that a Hub that is started again keeps it."""
+    command = ["neurons.cli", "hub", "serve", "--root", str(folder / "hub"), "--port", str(_free_port())]
+    return wait_for_line(network.start(_server("hub", command, folder)), "hub at ")
+
+
+def _start_chain(network: Network, folder: Path, block_s: float) -> str:
+    """Its address, as the Hub's."""
+    command = ["neurons.cli", "chain", "serve", "--state", str(folder / "chain.sqlite")]
+    command += ["--port", str(_free_port()), "--block-time", str(block_s)]
+    return wait_for_line(network.start(_server("chain", command, folder)), "chain at ")
+
+
+def _server(name: str, command: list[str], folder: Path) -> Member:
+    return Member(name=name, command=command, environment={}, log=folder / "logs" / f"{name}.log", heartbeat=None)
 
 
 def _create_subnet(
-    chain_url: str, folder: Path, options: DemoOptions, wallets: dict[str, Addresses], pace: Pace
+    chain_url: str, folder: Path, options: DemoOptions, wallets: dict[str, NewWallet], pace: Pace
 ) -> int:
     sudo = SubnetAdmin(chain_url, keypair_from_uri(SUDO))
     open_private_chain(sudo)
@@ -165,8 +167,9 @@ def _create_subnet(
         name: SubnetAdmin(chain_url, load_coldkey(folder / "wallets", name, password=None)) for name in options.names
     }
     netuid = admins["averager"].register_network(wallets["averager"].hotkey)
-    tune_private_subnet(sudo, netuid, {"tempo": pace.round_plan(0).blocks_per_round - 1})
     ledger = Ledger(chain_url, netuid)
+    tune_private_subnet(sudo, netuid, {})
+    set_epoch_length(sudo, ledger, pace.round_plan(0).blocks_per_round)
     ledger.wait_for_block(ledger.head().number + 12, timeout_s=60, poll_s=0.1)
     admins["averager"].start(netuid)
     for name, role in options.names.items():
@@ -183,11 +186,11 @@ def _create_subnet(
 def _neuron(
     name: str, role: str, options: DemoOptions, folder: Path, hub_url: str, ledger: Ledger, chain_url: str
 ) -> Member:
-    settings = NodeSettings(chain=chain_url, netuid=ledger.netuid, hub=hub_url, wallet=name, state=folder / "state")
+    settings = NodeSettings(network=chain_url, netuid=ledger.netuid, hub=hub_url, wallet=name, state=folder / "state")
     honest = options.miners - len(options.cheaters)
     threads = {"miner": honest, "validator": options.validators}.get(role, 1)
     flags = {
-        "chain": chain_url,
+        "network": chain_url,
         "netuid": settings.netuid,
         "hub": hub_url,
         "wallet": name,
@@ -207,38 +210,17 @@ def _neuron(
     command = [module] + ([role] if role in options.cheaters else [])
     return Member(
         name=name,
-        command=[*command, *(f"--{flag}={value}" for flag, value in flags.items())],
+        command=[*command, "--allow-unlocked-coldkey", *(f"--{flag}={value}" for flag, value in flags.items())],
         environment={HUB_TOKEN_VARIABLE: mint_token(folder / "hub", name)},
         log=folder / "logs" / f"{name}.log",
         heartbeat=state_folder(settings, role, ledger.genesis_hash()) / "heartbeat.json",
     )
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _fast_blocks(chain: RunningDevnode) -> Iterator[None]:
-    """Seal a block as often as possible while transactions are sent one by one."""
-    done = threading.Event()
-
-    def seal() -> None:
-        while not done.wait(0.05):
-            chain.new_blocks(1)
-
-    thread = threading.Thread(target=seal, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
