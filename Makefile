@@ -2,6 +2,7 @@
 #
 #   make demo                                   the whole network on this machine
 #   make demo ARGS="--rounds 3 --json demo.json"
+#   make demo-subtensor SUBTENSOR_RUNTIME_WASM=FILE   the demo on a real Subtensor runtime
 #   make test                                   checks, then all tests
 #
 # TORCH_INDEX names one more package index, searched for torch alone. On Linux the default index serves a CUDA build of
@@ -17,18 +18,21 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --progress-bar off
 
-.PHONY: help demo test check format clean
+.PHONY: help demo demo-subtensor test check format clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '3,5s/^# *//p' Makefile
+	@sed -n '3,6s/^# *//p' Makefile
 	@echo "make check | format | clean"
 
 demo: $(VENV)/.demo
 	@$(BIN)/hivetune demo $(ARGS)
 
+demo-subtensor: $(VENV)/.runtime
+	@$(BIN)/python -m tools.demo_on_runtime "$(SUBTENSOR_RUNTIME_WASM)" $(ARGS)
+
 test: check
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -65,6 +69,11 @@ $(VENV)/.torch: $(VENV)/.python constraints.txt
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@echo "setup 3/3: hivetune and what it runs on (about 1 minute)"
 	@$(PIP_INSTALL) -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.demo
+	@echo "one more: what executes a runtime (some seconds)"
+	@$(PIP_INSTALL) -c constraints.txt -e '.[demo,runtime]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml

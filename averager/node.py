@@ -8,7 +8,7 @@ from pathlib import Path
 from averager.merge import Gain, line_search, measure_gain
 from averager.release import list_files, next_release, write_merged_base
 from averager.selection import approved_hotkeys
-from chain.ledger import Ledger
+from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import ReleasePointer, pack
 from hivetune.corpus import read_split
 from hivetune.draws import draw_sequences
@@ -61,7 +61,11 @@ class AveragerNode:
         return round_by_id(located.release.rounds, now.round_id + 1).score_end + 1
 
     def _merge(self, located: Located, now: Round) -> MergeOutcome:
-        opened = self._collect(located, now)
+        metagraph = self.ledger.metagraph(self.ledger.block_hash(now.score_end))
+        if metagraph.commit_reveal:
+            log.warning("round %d: commit-reveal hides the round's weights; the owner can turn it off", now.round_id)
+            return self._publish_nothing(located, now, "weights_hidden", None)
+        opened = self._collect(located, now, metagraph)
         if not opened:
             return self._publish_nothing(located, now, "nothing_approved", None)
         try:
@@ -93,9 +97,8 @@ class AveragerNode:
         files = list_files(write_merged_base(base_folder, delta, step, located.release.layout, folder))
         return self._publish(next_release(located, files, report), folder, now, report)
 
-    def _collect(self, located: Located, now: Round) -> list[Opened]:
+    def _collect(self, located: Located, now: Round, metagraph: Metagraph) -> list[Opened]:
         """The approved submissions, opened with the same checks as the validators'; a missing one is left out."""
-        metagraph = self.ledger.metagraph(self.ledger.block_hash(now.score_end))
         commitments = self.ledger.commitments(self.ledger.block_hash(now.deadline))
         folder = self.state / "submissions"
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,9 +8,11 @@ def approved_hotkeys(metagraph: Metagraph, since: int) -> list[str]:
     """Hotkeys that the stake-weighted kappa-median of the validators' weights carries, sorted; never the owner's.
 
     The median is Yuma's own, so less than kappa of the stake can neither add nor remove anyone. Weights set before
-    block `since` speak of an earlier round: their stake counts, but supports nobody.
+    block `since` speak of an earlier round: their stake counts, but supports nobody. Where weights are hidden at first,
+    all that stand are of an earlier round.
     """
-    fresh = {neuron.uid for neuron in metagraph.neurons if neuron.last_update > since}
+    visible = () if metagraph.commit_reveal else metagraph.neurons
+    fresh = {neuron.uid for neuron in visible if neuron.last_update > since}
     count = len(metagraph.neurons)
     carried = consensus(
         [neuron.stake_rao for neuron in metagraph.neurons],

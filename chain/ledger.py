@@ -1,74 +1,72 @@
 """The chain as the nodes see it: one typed client for a subnet, on a Subtensor node and on the embedded chain alike."""
 
-import math
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from substrateinterface import Keypair
 
-from chain.connection import Connection
+from chain.commitments import Commitment, Quota, cost_bytes, read_commitment, read_commitments, read_quota
 from chain.metagraph import (
-    KEYS_PER_REQUEST,
     PALLET,
     Head,
     Hyperparameters,
     Metagraph,
     Neuron,
-    has_storage,
     read_hyperparameters,
     read_metagraph,
+    read_schedule,
     read_values,
     require_subnet,
 )
-from chain.schedule import next_epoch_block
-from chain.submit import ChainRejected, Submission, TxResult, finalized_head
+from chain.quorum import Quorum
+from chain.serving import Axon, axon_arguments, read_axon
+from chain.submit import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    ChainRejected,
+    NotYet,
+    Submission,
+    TxResult,
+    nonce_in_pool,
+    nonce_in_state,
+)
+from chain.weight_rules import read_weight_rules
+from chain.weights import WeightRules
 from hivetune.errors import ConfigError, RetryableError
 
-U16_MAX = 65_535
 MAX_COMMITMENT_BYTES = 128
+DEFAULT_BLOCK_TIME_S = 12.0
+_BLOCK_TIME_SAMPLE = 50  # blocks
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Commitment:
-    """What a hotkey put on chain last; `block` is when."""
-
-    hotkey: str
-    block: int
-    data: bytes
-
-
-def quantize(weights: Mapping[int, float]) -> dict[int, int]:
-    """Shares as the u16 values that go on chain: the largest becomes 65535, zeros are dropped."""
-    for uid, weight in weights.items():
-        if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"weight of uid {uid} is {weight}, want a finite number of 0 or more")
-        if not 0 <= uid <= U16_MAX:
-            raise ValueError(f"uid {uid} is outside 0..{U16_MAX}")
-    largest = max(weights.values(), default=0.0)
-    if largest == 0:
-        raise ValueError(f"none of {len(weights)} weights is above zero")
-    scaled = {uid: round(weight / largest * U16_MAX) for uid, weight in sorted(weights.items())}
-    return {uid: value for uid, value in scaled.items() if value > 0}
+Result = TypeVar("Result")
 
 
 class Ledger:
-    """Reads are taken at the finalized head unless a block hash is given. Threads may share one: they take turns."""
+    """Reads are taken at the finalized head unless a block hash is given. Threads may share one: they take turns.
+
+    `network` is a name or URLs, see `chain.networks`; with several endpoints the majority's word counts.
+    `timeout_s` bounds one endpoint's part of a call, `submit_timeout_s` a call that waits for its block.
+    """
 
     def __init__(
         self,
-        url: str,
+        network: str,
         netuid: int,
         *,
         keypair: Keypair | None = None,
+        genesis_hash: str = "",
         timeout_s: float = 30.0,
         submit_timeout_s: float = 120.0,
     ) -> None:
         self.netuid = netuid
-        self._connection = Connection(url, timeout_s)
+        self._quorum = Quorum(network, genesis_hash=genesis_hash, timeout_s=timeout_s)
         self._keypair = keypair
         self._submit_timeout_s = submit_timeout_s
+        self._submitting = threading.Lock()
+        self._unsettled: dict[str, Submission] = {}
+        self._landed: dict[str, int] = {}  # by function: the newest block in which a call of this ledger ended
         self._genesis_hash = ""
         self._finalized = -1
 
@@ -76,16 +74,20 @@ class Ledger:
     def hotkey(self) -> str:
         return str(self._signer().ss58_address)
 
+    @property
+    def public_key(self) -> bytes:
+        return bytes(self._signer().public_key)
+
     def _signer(self) -> Keypair:
         if self._keypair is None:
             raise ConfigError("this needs a hotkey, and no wallet was given")
         return self._keypair
 
     def close(self) -> None:
-        self._connection.close()
+        self._quorum.close()
 
     def head(self) -> Head:
-        head = self._connection.use(finalized_head)
+        head = self._quorum.head()
         self._finalized = max(self._finalized, head.number)
         return head
 
@@ -95,7 +97,7 @@ class Ledger:
             raise ValueError(f"block {number} is below zero")
         if number > self._finalized and number > self.head().number:
             raise RetryableError(f"block {number} is not there yet, the head is {self._finalized}")
-        found = self._connection.use(lambda interface: interface.get_block_hash(number))
+        found = self._quorum.agree(lambda interface: interface.get_block_hash(number))
         if found is None:
             raise RetryableError(f"block {number} has no hash on this node")
         return str(found)
@@ -114,21 +116,22 @@ class Ledger:
             self._genesis_hash = self.block_hash(0)
         return self._genesis_hash
 
-    def _read(self, at: str | None, action: Callable[[Any, Head], Any]) -> Any:
+    def _read(self, at: str | None, action: Callable[[Any, Head], Result]) -> Result:
         """Runs a read of several requests at one block."""
+        head = self._quorum.head() if at is None else None
 
-        def run(interface: Any) -> Any:
-            head = finalized_head(interface) if at is None else Head(number=_number(interface, at), hash=at)
-            interface.init_runtime(block_hash=head.hash)
-            return action(interface, head)
+        def run(interface: Any) -> Result:
+            block = head or Head(number=_number(interface, str(at)), hash=str(at))
+            interface.init_runtime(block_hash=block.hash)
+            return action(interface, block)
 
-        return self._connection.use(run)
+        return self._quorum.agree(run)
 
     def subnet_exists(self) -> bool:
         def action(interface: Any, head: Head) -> bool:
             return bool(interface.query(PALLET, "NetworksAdded", [self.netuid], block_hash=head.hash).value)
 
-        return bool(self._read(None, action))
+        return self._read(None, action)
 
     def owner_hotkey(self) -> str:
         """The subnet owner's hotkey, whose commitment points to the current release."""
@@ -137,53 +140,33 @@ class Ledger:
             require_subnet(interface, self.netuid, head.hash)
             return str(read_values(interface, self.netuid, ("SubnetOwnerHotkey",), head.hash)["SubnetOwnerHotkey"])
 
-        return str(self._read(None, action))
+        return self._read(None, action)
 
     def hyperparameters(self, at: str | None = None) -> Hyperparameters:
-        result = self._read(at, lambda interface, head: read_hyperparameters(interface, self.netuid, head.hash))
-        assert isinstance(result, Hyperparameters)
-        return result
+        return self._read(at, lambda interface, head: read_hyperparameters(interface, self.netuid, head.hash))
 
     def metagraph(self, at: str | None = None) -> Metagraph:
-        result = self._read(at, lambda interface, head: read_metagraph(interface, self.netuid, head))
-        assert isinstance(result, Metagraph)
-        return result
+        return self._read(at, lambda interface, head: read_metagraph(interface, self.netuid, head))
 
     def commitments(self, at: str | None = None) -> dict[str, Commitment]:
         """By hotkey. What is no Raw field is not ours and is left out."""
-
-        def action(interface: Any, head: Head) -> dict[str, Commitment]:
-            rows = interface.query_map(
-                "Commitments", "CommitmentOf", [self.netuid], block_hash=head.hash, page_size=KEYS_PER_REQUEST
-            )
-            read = ((str(account.value), value) for account, value in rows if account is not None)
-            found = (_commitment(hotkey, value) for hotkey, value in read if value is not None)
-            return {commitment.hotkey: commitment for commitment in found if commitment is not None}
-
-        return dict(self._read(at, action))
+        return self._read(at, lambda interface, head: read_commitments(interface, self.netuid, head.hash))
 
     def commitment(self, hotkey: str, at: str | None = None) -> Commitment | None:
-        def action(interface: Any, head: Head) -> Commitment | None:
-            found = interface.query("Commitments", "CommitmentOf", [self.netuid, hotkey], block_hash=head.hash)
-            return None if found.value is None else _commitment(hotkey, found)
+        return self._read(at, lambda interface, head: read_commitment(interface, self.netuid, hotkey, head.hash))
 
-        result = self._read(at, action)
-        assert result is None or isinstance(result, Commitment)
-        return result
+    def commitment_quota(self) -> Quota:
+        """How many bytes this hotkey may still commit in the present epoch."""
+        return self._read(None, lambda interface, head: read_quota(interface, self.netuid, self.hotkey, head))
+
+    def weight_rules(self) -> WeightRules:
+        """What the subnet demands of this hotkey's weights, and what it holds of them."""
+        return self._read(None, lambda interface, head: read_weight_rules(interface, self.netuid, self.hotkey, head))
 
     def next_epoch_block(self, after: int) -> int:
         """The first epoch block above `after`, as far as the present tempo tells."""
-
-        def action(interface: Any, head: Head) -> int:
-            require_subnet(interface, self.netuid, head.hash)
-            names = ("Tempo", "LastEpochBlock", "PendingEpochAt")
-            values = read_values(interface, self.netuid, names, head.hash)
-            tempo = int(values["Tempo"])
-            if not has_storage(interface, "PendingEpochAt"):
-                return next_epoch_block(after, self.netuid, tempo)
-            return _next_stateful_epoch(after, tempo, int(values["LastEpochBlock"]), int(values["PendingEpochAt"] or 0))
-
-        return int(self._read(None, action))
+        schedule = self._read(None, lambda interface, head: read_schedule(interface, self.netuid, head.hash))
+        return schedule.next_epoch(after)
 
     def total_balance(self, coldkey: str) -> int:
         """Free and reserved TAO of an account, in rao."""
@@ -192,34 +175,101 @@ class Ledger:
             data = interface.query("System", "Account", [coldkey], block_hash=head.hash).value["data"]
             return int(data["free"]) + int(data["reserved"])
 
-        return int(self._read(None, action))
+        return self._read(None, action)
+
+    def block_time_s(self) -> float:
+        """Mean seconds between the last blocks; twelve where the chain does not tell."""
+        head = self.head()
+        first = max(1, head.number - _BLOCK_TIME_SAMPLE)
+        if first >= head.number:
+            return DEFAULT_BLOCK_TIME_S
+        passed_ms = self._now_ms(head.hash) - self._now_ms(self.block_hash(first))
+        return passed_ms / 1000 / (head.number - first) if passed_ms > 0 else DEFAULT_BLOCK_TIME_S
+
+    def _now_ms(self, at: str) -> int:
+        return self._read(at, lambda interface, head: int(_value(interface, "Timestamp", "Now", head)))
 
     def set_commitment(self, data: bytes) -> TxResult:
-        """Replaces this hotkey's commitment."""
+        """Replaces this hotkey's commitment; NotYet, with nothing sent, when the epoch's quota is used up.
+
+        When a process that was stopped had sent the very same one, this waits for that one alone.
+        """
         if len(data) > MAX_COMMITMENT_BYTES:
             raise ValueError(f"a commitment of {len(data)} bytes, at most {MAX_COMMITMENT_BYTES}")
         info = {"fields": [[{f"Raw{len(data)}": data}]]}
-        return self._submit("Commitments", "set_commitment", {"netuid": self.netuid, "info": info})
+        call = ("Commitments", "set_commitment", {"netuid": self.netuid, "info": info})
+        if _name(*call) not in self._unsettled:
+            since = self.head().number
+            found = self.commitment(self.hotkey) if self.settle() else None
+            if found is not None and found.data == data and found.block > since:
+                return TxResult(block_hash=self.block_hash(found.block), block=found.block, extrinsic_hash="")
+            quota = self.commitment_quota()
+            if quota.left_bytes < cost_bytes(data):
+                raise NotYet("SpaceLimitExceeded", "commitment", until_block=quota.renewed_at)
+        return self.submit(*call)
 
-    def set_weights(self, weights: Mapping[int, float], *, version_key: int = 0) -> TxResult:
-        """Sets this hotkey's weights by uid; only their ratios count."""
-        values = quantize(weights)
-        return self._submit(
-            PALLET,
-            "set_weights",
-            {
-                "netuid": self.netuid,
-                "dests": list(values),
-                "weights": list(values.values()),
-                "version_key": version_key,
-            },
-        )
+    def serve(self, ip: str, port: int) -> TxResult:
+        """Publishes where this hotkey's service is reached."""
+        return self.submit(PALLET, "serve_axon", axon_arguments(self.netuid, ip, port))
 
-    def _submit(self, module: str, function: str, parameters: Mapping[str, Any]) -> TxResult:
-        submission = Submission(
-            self._connection, self._signer(), module, function, parameters, timeout_s=self._submit_timeout_s
-        )
-        return submission.run()
+    def axon(self, hotkey: str, at: str | None = None) -> Axon | None:
+        """Where a hotkey says that its service is; None when it says nothing."""
+        return self._read(at, lambda interface, head: read_axon(interface, self.netuid, hotkey, head.hash))
+
+    def settle(self) -> bool:
+        """Waits until no call of this hotkey is on its way; whether it had to. RetryableError when that takes too long.
+
+        A process that was stopped may have sent something that no block holds yet: whoever decides by what the chain
+        holds, would send it again.
+        """
+        deadline, pause_s, waited = time.monotonic() + self._submit_timeout_s, FIRST_PAUSE_S, False
+        while self._calls_on_their_way():
+            if time.monotonic() + pause_s > deadline:
+                raise RetryableError(f"calls of {self.hotkey} are still on their way after {self._submit_timeout_s} s")
+            time.sleep(pause_s)
+            pause_s, waited = min(pause_s * 1.3, LONGEST_PAUSE_S), True
+        return waited
+
+    def _calls_on_their_way(self) -> bool:
+        in_state = nonce_in_state(self._quorum, self._signer(), self.head())
+        return nonce_in_pool(self._quorum, self._signer()) > in_state
+
+    def submit(self, module: str, function: str, parameters: Mapping[str, Any], *, since: int = -1) -> TxResult:
+        """Signs a call with the hotkey and waits for its block; ChainRejected when it failed there.
+
+        A call that was in no block by the deadline may still land: the same call again goes on waiting for that one,
+        unless it turns out to have landed no later than block `since` or than another call of this function.
+        """
+        name = _name(module, function, parameters)
+        with self._submitting:
+            since = max(since, self._landed.get(function, -1))
+            if name in self._unsettled:
+                outcome = self._run(name, function)
+                if outcome.block is None or outcome.block > since:
+                    return _result(outcome)
+            self._unsettled[name] = Submission(self._quorum, self._signer(), module, function, parameters)
+            return _result(self._run(name, function))
+
+    def _run(self, name: str, function: str) -> TxResult | ChainRejected:
+        """How a submission ended; it stays where it is when it did not."""
+        outcome: TxResult | ChainRejected
+        try:
+            outcome = self._unsettled[name].run(self._submit_timeout_s)
+        except ChainRejected as error:
+            outcome = error
+        del self._unsettled[name]
+        self._landed[function] = max(self._landed.get(function, -1), outcome.block or -1)
+        return outcome
+
+
+def _name(module: str, function: str, parameters: Mapping[str, Any]) -> str:
+    return f"{module}.{function} {sorted(parameters.items())}"
+
+
+def _result(outcome: TxResult | ChainRejected) -> TxResult:
+    if isinstance(outcome, ChainRejected):
+        raise outcome
+    return outcome
 
 
 def _number(interface: Any, at: str) -> int:
@@ -229,32 +279,12 @@ def _number(interface: Any, at: str) -> int:
     return int(number)
 
 
-def _next_stateful_epoch(after: int, tempo: int, last: int, pending: int) -> int:
-    """Newer runtimes count a tempo from the last epoch, and the owner may ask for one in between."""
-    periods = max(1, (after - last) // tempo + 1)
-    regular = last + periods * tempo
-    return min(regular, pending) if pending > after else regular
-
-
-def _commitment(hotkey: str, value: Any) -> Commitment | None:
-    registration = value.value
-    for item in _flat(registration["info"]["fields"]):
-        for name, content in item.items() if isinstance(item, dict) else ():
-            if name.startswith("Raw") and name[3:].isdigit():
-                data = bytes.fromhex(content[2:]) if isinstance(content, str) else bytes(content)
-                return Commitment(hotkey=hotkey, block=int(registration["block"]), data=data)
-    return None
-
-
-def _flat(items: Any) -> Iterator[Any]:
-    for item in items:
-        if isinstance(item, (list, tuple)):
-            yield from _flat(item)
-        else:
-            yield item
+def _value(interface: Any, pallet: str, name: str, head: Head) -> Any:
+    return interface.query(pallet, name, block_hash=head.hash).value
 
 
 __all__ = [
+    "Axon",
     "ChainRejected",
     "Commitment",
     "Head",
@@ -262,6 +292,6 @@ __all__ = [
     "Ledger",
     "Metagraph",
     "Neuron",
+    "NotYet",
     "TxResult",
-    "quantize",
 ]

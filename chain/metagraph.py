@@ -7,6 +7,7 @@ from typing import Any
 from scalecodec.utils.ss58 import ss58_encode
 from substrateinterface.storage import StorageKey
 
+from chain.schedule import Schedule
 from hivetune.errors import ConfigError, RetryableError
 
 PALLET = "SubtensorModule"
@@ -47,6 +48,7 @@ class Metagraph:
     owner_hotkey: str
     tempo: int
     kappa: int
+    commit_reveal: bool  # weights are hidden until a later epoch, so last_update tells when they were committed
     neurons: tuple[Neuron, ...]
     weights: Mapping[int, Mapping[int, int]]  # validator uid -> uid -> u16; validators without weights are left out
 
@@ -98,6 +100,20 @@ def read_values(interface: Any, netuid: int, names: Sequence[str], at: str) -> d
     return {key.storage_function: found.value for key, found in interface.query_multi(keys, block_hash=at)}
 
 
+def read_schedule(interface: Any, netuid: int, at: str) -> Schedule:
+    """When epochs fall; ConfigError for an unknown subnet."""
+    require_subnet(interface, netuid, at)
+    values = read_values(interface, netuid, ("Tempo", "SubnetEpochIndex", "LastEpochBlock", "PendingEpochAt"), at)
+    counted = values.get("SubnetEpochIndex")
+    return Schedule(
+        netuid=netuid,
+        tempo=int(values["Tempo"]),
+        index=None if counted is None else int(counted),
+        last=int(values.get("LastEpochBlock") or 0),
+        pending=int(values.get("PendingEpochAt") or 0),
+    )
+
+
 def read_raw(interface: Any, keys: Sequence[Any], at: str) -> list[bytes | None]:
     """Storage values as bytes, in the order of the keys: much faster than decoding through the library."""
     names = [key.to_hex() for key in keys]
@@ -109,7 +125,7 @@ def read_raw(interface: Any, keys: Sequence[Any], at: str) -> list[bytes | None]
     return [found.get(name) for name in names]
 
 
-SCALARS = ("SubnetworkN", "Tempo", "Kappa", "SubnetOwnerHotkey")
+SCALARS = ("SubnetworkN", "Tempo", "Kappa", "SubnetOwnerHotkey", "CommitRevealWeightsEnabled")
 VECTORS = (
     "Incentive",
     "Dividends",
@@ -156,6 +172,7 @@ def read_metagraph(interface: Any, netuid: int, head: Head) -> Metagraph:
         owner_hotkey=str(values["SubnetOwnerHotkey"]),
         tempo=int(values["Tempo"]),
         kappa=int(values["Kappa"]),
+        commit_reveal=bool(values.get("CommitRevealWeightsEnabled", False)),
         neurons=neurons,
         weights={uid: decode_pairs(row) for uid, row in enumerate(rows) if row is not None and len(row) > 1},
     )

@@ -1,8 +1,10 @@
 """What many tests need: tiny random models of several architectures, a manifest around them, and factors to judge."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +29,7 @@ from hivetune.records import AdapterLayout, DataManifest, FileEntry, Release, Ro
 from hivetune.releases import Located
 from miner.engine import PeftEngine
 from miner.trainer import pack_sequences
+from tests.contract.targets import ENDPOINT_VARIABLE, WASM_VARIABLE
 
 torch.set_num_threads(1)
 settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -230,3 +233,15 @@ def same_factors(first: Mapping[str, Factors], second: Mapping[str, Factors]) ->
 
 def token_counts(batches: Sequence[Batch]) -> list[int]:
     return [batch.predicted for batch in batches]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that no worker is left with them at the end."""
+    items.sort(key=lambda item: item.path.name != "test_network.py")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A chain that the contract suite did not run against is named, once."""
+    for variable, chain in ((WASM_VARIABLE, "a Subtensor runtime"), (ENDPOINT_VARIABLE, "a running node")):
+        if not os.environ.get(variable):
+            terminalreporter.write_line(f"contract suite: skipped on {chain}, {variable} is not set")

@@ -1,17 +1,18 @@
-"""The ledger on the embedded chain: every method over a real socket, and what it does when the chain misbehaves."""
+"""The ledger on the embedded chain beyond the contract that every chain has to keep: see tests/contract."""
 
 import math
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from substrateinterface import Keypair
 
 from chain.devnode.server import RunningDevnode, running_devnode
-from chain.ledger import ChainRejected, Ledger, quantize
+from chain.ledger import ChainRejected, Ledger
+from chain.pending import PendingReveals
 from chain.subnet_admin import SubnetAdmin
+from chain.weight_setter import WeightSetter
 from hivetune.errors import ConfigError, RetryableError
 
 NAMES = ("//Alice", "//Bob", "//Charlie")
@@ -49,23 +50,13 @@ def ledger(node: RunningDevnode) -> Iterator[Ledger]:
     made.close()
 
 
-def test_the_head_moves_and_old_blocks_keep_their_hash(ledger: Ledger) -> None:
-    head = ledger.head()
-    later = ledger.wait_for_block(head.number + 2, timeout_s=5, poll_s=0.02)
-    assert later.number >= head.number + 2
-    assert ledger.block_hash(head.number) == head.hash
-    assert ledger.genesis_hash() == ledger.block_hash(0)
+@pytest.fixture
+def weights(ledger: Ledger, tmp_path: Path) -> WeightSetter:
+    return WeightSetter(ledger, PendingReveals(tmp_path / "pending.json"))
 
 
-def test_a_block_that_is_not_there_yet_is_retryable(ledger: Ledger) -> None:
-    with pytest.raises(RetryableError, match="not there yet"):
-        ledger.block_hash(ledger.head().number + 1000)
-    with pytest.raises(RetryableError, match="no block 0x12"):
-        ledger.metagraph("0x" + "12" * 32)
-
-
-def test_a_metagraph_shows_one_block(ledger: Ledger, node: RunningDevnode) -> None:
-    ledger.set_weights({2: 0.25, 0: 0.5, 1: 0.0})
+def test_a_metagraph_shows_one_block(ledger: Ledger, weights: WeightSetter, node: RunningDevnode) -> None:
+    assert weights.set({2: 0.25, 0: 0.5, 1: 0.0}, since=ledger.head().number) == "plain"
     node.new_blocks(11)
     graph = ledger.metagraph()
     assert [neuron.hotkey for neuron in graph.neurons] == [hot.ss58_address for hot in HOT]
@@ -97,33 +88,13 @@ def test_hyperparameters_are_read_at_a_block(ledger: Ledger, node: RunningDevnod
     assert ledger.hyperparameters(before.hash).immunity_period == 5000
 
 
-@pytest.mark.parametrize("size", [0, 1, 32, 100, 128])
-def test_commitments_of_any_size_come_back_byte_by_byte(ledger: Ledger, node: RunningDevnode, size: int) -> None:
-    while ledger.next_epoch_block(ledger.head().number) - ledger.head().number > 8:
-        node.new_blocks(1)  # within the quota of the epoch
-    data = bytes(255 - index for index in range(size))
-    result = ledger.set_commitment(data)
-    found = ledger.commitment(ledger.hotkey)
-    assert found is not None
-    assert (found.hotkey, found.block, found.data) == (ledger.hotkey, result.block, data)
-    assert ledger.block_hash(result.block) == result.block_hash
-    assert ledger.commitments()[ledger.hotkey] == found
-    assert ledger.commitments(ledger.genesis_hash()) == {}
-    assert ledger.commitment(HOT[0].ss58_address) is None
-
-
-def test_a_commitment_that_is_too_long_is_refused_here(ledger: Ledger) -> None:
-    with pytest.raises(ValueError, match="129 bytes, at most 128"):
-        ledger.set_commitment(bytes(129))
-
-
-def test_errors_of_pallets_carry_their_name(ledger: Ledger, node: RunningDevnode) -> None:
+def test_errors_of_pallets_carry_their_name(ledger: Ledger, weights: WeightSetter, node: RunningDevnode) -> None:
     stranger = Ledger(node.url, 1, keypair=Keypair.create_from_uri("//Stranger"), submit_timeout_s=10)
     with pytest.raises(ChainRejected) as committing:
         stranger.set_commitment(b"x")
     assert committing.value.error_name == "AccountNotAllowedCommit"
     with pytest.raises(ChainRejected) as setting:
-        ledger.set_weights({99: 1.0})
+        weights.set({99: 1.0}, since=ledger.head().number)
     assert setting.value.error_name == "UidVecContainInvalidOne"
     with pytest.raises(ChainRejected) as sudo:
         SubnetAdmin(node.url, COLD[0]).sudo_set(9, "tempo", 10)
@@ -138,14 +109,6 @@ def test_unknown_hyperparameters_are_listed(node: RunningDevnode) -> None:
         SubnetAdmin(node.url, COLD[0]).sudo_set(1, "colour", 1)
 
 
-def test_an_unknown_subnet_names_those_that_exist(node: RunningDevnode) -> None:
-    ledger = Ledger(node.url, 7)
-    assert not ledger.subnet_exists()
-    for read in (ledger.metagraph, ledger.hyperparameters, lambda: ledger.next_epoch_block(0)):
-        with pytest.raises(ConfigError, match=r"no subnet 7 on this chain, there are \[0, 1\]"):
-            read()
-
-
 def test_without_a_wallet_one_can_only_read(node: RunningDevnode) -> None:
     ledger = Ledger(node.url, 1)
     assert ledger.subnet_exists()
@@ -155,34 +118,10 @@ def test_without_a_wallet_one_can_only_read(node: RunningDevnode) -> None:
         ledger.set_commitment(b"x")
 
 
-def test_the_next_epoch_is_where_the_chain_runs_one(ledger: Ledger, node: RunningDevnode) -> None:
-    due = ledger.next_epoch_block(ledger.head().number)
-    ledger.wait_for_block(due + 1, timeout_s=5, poll_s=0.02)
-    query = ledger._connection.use  # the storage item is no part of the ledger
-    last = query(
-        lambda one: one.query("SubtensorModule", "LastMechansimStepBlock", [1], block_hash=ledger.block_hash(due))
-    )
-    assert last.value == due
-
-
-def test_balances_are_in_rao(ledger: Ledger) -> None:
-    assert ledger.total_balance(COLD[2].ss58_address) == 10**15 - TAO // 10
-    assert ledger.total_balance(HOT[2].ss58_address) == 0
-
-
 @pytest.mark.parametrize("bad", [{}, {1: 0.0}, {1: -1.0, 2: 1.0}, {1: math.nan}, {1: math.inf}, {70000: 1.0}])
-def test_impossible_weights_are_refused_here(ledger: Ledger, bad: dict[int, float]) -> None:
+def test_impossible_weights_are_refused_here(ledger: Ledger, weights: WeightSetter, bad: dict[int, float]) -> None:
     with pytest.raises(ValueError, match=r"weight|uid"):
-        ledger.set_weights(bad)
-
-
-@given(st.dictionaries(st.integers(0, 255), st.floats(1e-3, 1e3), min_size=1, max_size=50))
-def test_quantized_weights_keep_their_ratios(weights: dict[int, float]) -> None:
-    found = quantize(weights)
-    largest = max(weights.values())
-    assert max(found.values()) == 65535
-    for uid, weight in weights.items():
-        assert abs(found.get(uid, 0) - weight / largest * 65535) <= 0.5 + 1e-6
+        weights.set(bad, since=ledger.head().number)
 
 
 def test_threads_share_a_ledger(ledger: Ledger) -> None:

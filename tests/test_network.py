@@ -25,6 +25,7 @@ from neurons.results import RoundResult
 
 WORDS = "the miner trains a small adapter on its shard and commits the digest before the deadline"
 FULL_MATRIX = "HIVETUNE_FULL_MATRIX"
+WASM_VARIABLE = "SUBTENSOR_RUNTIME_WASM"
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +82,31 @@ def options(tiny_base: Path, text: Path, folder: Path, **changes: object) -> Dem
 
 def demo_command(chosen: DemoOptions) -> list[str]:
     """The demo as a user starts it."""
-    values = chosen.model_dump(exclude={"json_path"}) | ({"json": chosen.json_path} if chosen.json_path else {})
+    values = chosen.model_dump(exclude={"json_path"}, exclude_defaults=True) | (
+        {"json": chosen.json_path} if chosen.json_path else {}
+    )
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
     return [sys.executable, "-u", "-m", "neurons.cli", "demo", *flags]
+
+
+def test_the_network_runs_on_the_real_runtime(tiny_base: Path, text: Path, tmp_path: Path) -> None:
+    """Two rounds with miners, validators and averager; the chain is Subtensor itself."""
+    wasm = os.environ.get(WASM_VARIABLE, "")
+    if not wasm:
+        pytest.skip(f"set {WASM_VARIABLE} to a Subtensor runtime's wasm to run the network on it")
+    pytest.importorskip("wasmtime", reason="the runtime's host needs the extra `runtime`")
+    from tools.substrate_host.running import running_substrate_host
+
+    with running_substrate_host(Path(wasm), block_time_s=1.0) as host:
+        chosen = options(tiny_base, text, tmp_path, json_path=tmp_path / "result.json", chain_url=host.url)
+        result = play_demo(chosen)
+    assert len(result["rounds"]) == 2
+    for one in result["rounds"]:
+        assert one["validators_agree"]
+        assert one["release"]["published"]
+        earned = {submission["role"]: submission["emission"] for submission in one["submissions"]}
+        assert earned["miner"] > 0
+        assert earned["free-rider"] == earned["copier"] == 0
 
 
 def play_demo(chosen: DemoOptions) -> dict[str, Any]:

@@ -34,9 +34,15 @@ def make_metagraph(
     neurons = [replace(neuron, last_update=(updated or {}).get(neuron.hotkey, SINCE + 1)) for neuron in neurons]
     uids = {neuron.hotkey: neuron.uid for neuron in neurons}
     return Metagraph(
-        netuid=1, head=Head(number=1, hash="0x0"), owner_hotkey="owner", tempo=10, kappa=KAPPA, neurons=tuple(neurons),
+        netuid=1,
+        head=Head(number=1, hash="0x0"),
+        owner_hotkey="owner",
+        tempo=10,
+        kappa=KAPPA,
+        commit_reveal=False,
+        neurons=tuple(neurons),
         weights={uids[name]: {uids[to]: weight for to, weight in given.items()} for name, given in votes.items()},
-    )  # fmt: skip
+    )
 
 
 HONEST_VOTE = {"m-a": 65535, "m-b": 30000}
@@ -90,3 +96,9 @@ def test_weights_of_an_earlier_round_support_nobody() -> None:
     stakes = {"v1": 40, "v2": 60}
     assert approved_hotkeys(make_metagraph(stakes, votes, updated={"v1": SINCE}), SINCE) == ["m-a", "m-b", "m-c"]
     assert approved_hotkeys(make_metagraph(stakes, votes, updated={"v2": SINCE}), SINCE) == []
+
+
+def test_weights_that_were_hidden_support_nobody() -> None:
+    """With commit-reveal, weights that stand were committed in an earlier round, however new the last commit is."""
+    metagraph = make_metagraph({"v1": 100, "v2": 100}, {"v1": HONEST_VOTE, "v2": HONEST_VOTE})
+    assert approved_hotkeys(replace(metagraph, commit_reveal=True), SINCE) == []

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chain.ledger import Ledger, Metagraph
-from hivetune.commitments import ReceiptPointer, pack, unpack
+from chain.weight_setter import WeightSetter
+from hivetune.commitments import PROTOCOL, ReceiptPointer, pack, unpack
 from hivetune.corpus import read_split
 from hivetune.draws import draw_sequences
 from hivetune.errors import ConfigError, RejectedSubmission, RetryableError
@@ -36,6 +37,7 @@ class ValidatorNode:
     """One validator."""
 
     ledger: Ledger
+    weights: WeightSetter
     hub: HubClient
     source: SubmissionSource
     follower: ReleaseFollower
@@ -44,7 +46,14 @@ class ValidatorNode:
     report: Report
 
     def step(self) -> int:
-        """Score the round once its reveals are in; the weights must stand before the round ends."""
+        """Score the round once its reveals are in, and show earlier weights that the subnet had hidden."""
+        self.weights.reveal_due()
+        following = self._play_round()
+        reveal_at = self.weights.reveal_due()
+        return following if reveal_at is None else min(following, reveal_at)
+
+    def _play_round(self) -> int:
+        """The block to come back at; the weights must stand before the round ends."""
         block = self.ledger.head().number
         located, now = self.follower.at_block(block)
         if now is None:
@@ -117,11 +126,8 @@ class ValidatorNode:
     def _set_weights(self, receipt: Receipt, now: Round) -> None:
         """Weights of the paid; all to the owner, which burns them, when nobody earned anything."""
         metagraph = self.ledger.metagraph()
-        me = metagraph.by_hotkey(self.ledger.hotkey)
-        if me is None:
+        if metagraph.by_hotkey(self.ledger.hotkey) is None:
             raise ConfigError(f"validator {self.ledger.hotkey} is not registered on subnet {metagraph.netuid}")
-        if me.last_update > now.beacon_block and metagraph.weights.get(me.uid):
-            return
         weights = {entry.uid: entry.weight for entry in receipt.entries if entry.weight > 0}
         if not weights:
             owner = metagraph.by_hotkey(metagraph.owner_hotkey)
@@ -129,8 +135,10 @@ class ValidatorNode:
                 raise RetryableError("the subnet's owner is not registered, nobody can take the burned weight")
             weights = {owner.uid: 1.0}
         self._say(now, "setting weights")
-        self.ledger.set_weights(weights)
-        log.info("round %d: weights %s", now.round_id, {uid: round(w, 4) for uid, w in weights.items()})
+        way = self.weights.set(weights, since=now.beacon_block, version_key=PROTOCOL)
+        if way is not None:
+            shares = {uid: round(weight, 4) for uid, weight in weights.items()}
+            log.info("round %d: weights %s (%s)", now.round_id, shares, way)
 
     def _publish(self, receipt: Receipt, now: Round) -> None:
         on_chain = self._own_pointer()
