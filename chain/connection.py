@@ -105,6 +105,11 @@ class Connection:
         self._transport.close()
         self._interface = None
 
+    def ask_anew(self) -> None:
+        """Forgets what the endpoint said about its chain and runtime; the socket stays."""
+        with self._lock:
+            self._interface = None
+
     def close(self) -> None:
         with self._lock:
             self._forget()

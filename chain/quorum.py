@@ -79,6 +79,14 @@ class Quorum:
         Endpoints are asked one after the other until there are enough. RetryableError when too few answer,
         EndpointsDisagree when they contradict each other, ConfigError when the majority raised it.
         """
+        try:
+            return self._vote(action)
+        except EndpointsDisagree:
+            for member in self._members:
+                member.connection.ask_anew()
+            raise
+
+    def _vote(self, action: Callable[[Any], Result]) -> Result:
         votes: list[list[Reply[Result]]] = []
         failures: list[RetryableError] = []
         for reply in self._ask(action, failures):
@@ -121,7 +129,7 @@ class Quorum:
         return self._head_at(held[-1])
 
     def _head_at(self, number: int) -> Head:
-        found = self.agree(lambda interface: interface.get_block_hash(number))
+        found = self._vote(lambda interface: interface.get_block_hash(number))
         if found is None:
             raise RetryableError(f"block {number} is final on most endpoints and has no hash there")
         return Head(number=number, hash=str(found))
@@ -161,7 +169,7 @@ class Quorum:
         for member in self._members:
             if member.connection.url in outvoted:
                 log.warning("chain at %s contradicts the other endpoints and is outvoted", member.connection.url)
-                member.connection.close()  # what it said about the runtime is not to be used again
+                member.connection.ask_anew()
                 member.failed()
 
     def _too_few(self, failures: list[RetryableError]) -> Exception:

@@ -180,16 +180,15 @@ class Submission:
         """Signs and hands it to every endpoint."""
         extrinsic_hash, data = self._sign(head, nonce)
         chain = self._chain()
-        before, tried_at_s = self._sent, time.monotonic()
-        first_at = head.number if before is None else before.first_at
+        before = self._sent
         self._hashes.add(extrinsic_hash)
         self._searched = min(self._searched or 0, head.number)
         self._sent = Sent(  # from here on, for the answer may get lost
             nonce=nonce,
-            first_at=first_at,
-            last_at=head.number,
+            first_at=head.number if before is None else min(before.first_at, head.number),
+            last_at=head.number if before is None else max(before.last_at, head.number),
             tried_at=head.number,
-            tried_at_s=tried_at_s,
+            tried_at_s=time.monotonic(),
             refused=False,
         )
         refusals = chain.answers(lambda interface: _hand_over(interface, data))

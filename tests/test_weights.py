@@ -67,7 +67,7 @@ def test_impossible_weights_are_refused(bad: dict[int, float], limit: int) -> No
         conform(bad, count=4, fewest=1, max_limit=limit)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(SHARES, LIMITS)
 def test_no_share_is_above_the_limit_wherever_one_can_be_kept(weights: dict[int, float], limit: int) -> None:
     found = conform(weights, count=400, fewest=0, max_limit=limit)
