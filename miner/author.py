@@ -17,7 +17,8 @@ from hivetune.model import BaseModel, load_base
 from hivetune.releases import Located, ReleaseFollower
 from hivetune.rounds import Round
 from hivetune.status import Report, Status
-from miner.engine import PeftEngine
+from miner.data import ShardKey, packed_shard, tokenizer_digest
+from miner.engines import build_engine
 from miner.settings import MinerSettings
 from miner.trainer import Progress, TrainingPlan, pack_sequences, train
 
@@ -50,10 +51,16 @@ class TrainingAuthor:
         shard = self._shard(located, now)
         self._report(Status(round_id=now.round_id, activity=f"loading release {located.release.number}"))
         base = load_base(self._follower.base_folder(located), dtype=getattr(torch, self._settings.precision))
-        sequences_NT = self._sequences(base, located, shard)
+        sequences_NT = self._sequences(base, located, shard, path.parents[2] / "tokens")
         log.info("round %d: shard %d, %d sequences", now.round_id, shard, len(sequences_NT))
         seed = self._seed(now)
-        engine = PeftEngine(base, located.release.layout, seed=seed, device=self._settings.device)
+        engine = build_engine(
+            self._settings,
+            base,
+            located.release.layout,
+            seed=seed,
+            sequence_length=located.release.data.sequence_length,
+        )
         checkpoint = path.with_name("checkpoint.safetensors")
         reached = train(
             engine,
@@ -76,10 +83,21 @@ class TrainingAuthor:
             raise ConfigError(f"hotkey {self._ledger.hotkey} is not registered on subnet {self._settings.netuid}")
         return assign_shard(located.sha256, now.round_id, neuron.uid, located.release.data.num_shards)
 
-    def _sequences(self, base: BaseModel, located: Located, shard: int) -> Tensor:
+    def _sequences(self, base: BaseModel, located: Located, shard: int, cache: Path) -> Tensor:
         data = located.release.data
-        rows = read_split(self._follower.data_file(located.release, data.train))
-        return pack_sequences(base.tokenizer, [row.text for row in rows if row.shard == shard], data.sequence_length)
+        key = ShardKey(
+            corpus_sha256=data.train.sha256,
+            tokenizer_sha256=tokenizer_digest(self._follower.base_folder(located)),
+            sequence_length=data.sequence_length,
+            shard=shard,
+        )
+
+        def make() -> Tensor:
+            rows = read_split(self._follower.data_file(located.release, data.train))
+            texts = [row.text for row in rows if row.shard == shard]
+            return pack_sequences(base.tokenizer, texts, data.sequence_length)
+
+        return packed_shard(cache, key, make)
 
     def _seed(self, now: Round) -> int:
         name = f"{self._ledger.hotkey}:{now.round_id}:{self._settings.seed}"

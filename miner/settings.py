@@ -22,6 +22,16 @@ class MinerSettings(NodeSettings):
     """Peak learning rate of AdamW, after a short warm-up, before a cosine decay."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type the base is held and computed in while training; the adapter stays float32."""
+    engine: Literal["fast", "peft"] = "peft"
+    """What trains: own DoRA layers, or PEFT's, the reference; the same adapter up to rounding."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the decoder's blocks; auto does when the steps are many enough to pay for it. Needs a C++ compiler."""
+    attention: Literal["auto", "torch"] = "auto"
+    """Auto computes causal attention on CPUs in its own way, which is faster there."""
+    gradient_checkpointing: bool = False
+    """Keep only what enters each decoder block and compute the rest again: less memory, a third more time."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout of what enters the adapter; costs a second product with the base."""
     device: str = "cpu"
     """Torch device, such as cpu or cuda:0."""
     seed: int = 0

@@ -48,8 +48,8 @@ def pack_sequences(tokenizer: Any, texts: Sequence[str], sequence_length: int) -
     """Token sequences [N, T] without padding: texts joined by the end-of-text token, the rest cut off."""
     end = tokenizer.eos_token_id
     stream: list[int] = []
-    for text in texts:
-        stream += tokenizer(text, add_special_tokens=False)["input_ids"]
+    for tokens in tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []:
+        stream += tokens
         if end is not None:
             stream.append(end)
     count = len(stream) // sequence_length

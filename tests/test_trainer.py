@@ -16,10 +16,12 @@ from hivetune.dora import Factors, dora_weight
 from hivetune.errors import ConfigError
 from hivetune.evaluation import losses, make_batches
 from hivetune.model import load_base
-from miner.engine import PeftEngine
+from miner.engine import Engine, PeftEngine
+from miner.fast_engine import FastEngine
 from miner.trainer import Progress, TrainingPlan, learning_rate_at, pack_sequences, steps_that_fit, train
 from tests.conftest import DOMAINS, byte_tokenizer, make_layout, same_factors, weights_of
 
+Kind = type[PeftEngine] | type[FastEngine]
 PLAN = TrainingPlan(
     steps=8, batch_sequences=4, micro_batch_sequences=2, learning_rate=2e-3, checkpoint_steps=2, seed=7
 )  # fmt: skip
@@ -54,7 +56,7 @@ def rows(count: int = 10) -> Tensor:
 
 
 def run(
-    engine: Recorder | PeftEngine,
+    engine: Engine,
     sequences_NT: Tensor,
     checkpoint: Path,
     *,
@@ -180,14 +182,15 @@ def test_a_restart_goes_on_with_the_same_rows_and_rates(tmp_path: Path, kill_aft
     assert len(resumed.steps) == len(whole.steps)
 
 
-def test_loss_falls_and_the_file_holds_what_was_trained(base_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [PeftEngine, FastEngine])
+def test_loss_falls_and_the_file_holds_what_was_trained(base_folder: Path, tmp_path: Path, kind: Kind) -> None:
     base = load_base(base_folder)
     layout = make_layout(base)
     weights = {name: weight_OI.clone() for name, weight_OI in weights_of(base).items()}
     reference = load_base(base_folder)
     batches = make_batches(base.tokenizer, [DOMAINS[0]] * 4, sequence_length=32, batch_sequences=2)
     before = losses(reference, batches, {})
-    engine = PeftEngine(base, layout, seed=1, device="cpu")
+    engine = kind(base, layout, seed=1, device="cpu")
     sequences_NT = pack_sequences(base.tokenizer, [DOMAINS[0]] * 12, 32)
     reached = run(engine, sequences_NT, tmp_path / "checkpoint")
     stamp = Stamp(hotkey="5Miner", round_id=1, release_sha256="0" * 64)
@@ -200,11 +203,14 @@ def test_loss_falls_and_the_file_holds_what_was_trained(base_folder: Path, tmp_p
     assert reached.loss < sum(before) / sum(batch.predicted for batch in batches)
 
 
+@pytest.mark.parametrize("kind", [PeftEngine, FastEngine])
 @pytest.mark.parametrize("name", ["llama", "llama-tied", "gpt-neox", "gpt2"])
-def test_a_killed_training_ends_with_the_same_factors(base_folders: dict[str, Path], tmp_path: Path, name: str) -> None:
-    def engine() -> PeftEngine:
+def test_a_killed_training_ends_with_the_same_factors(
+    base_folders: dict[str, Path], tmp_path: Path, name: str, kind: Kind
+) -> None:
+    def engine() -> Engine:
         base = load_base(base_folders[name])
-        return PeftEngine(base, make_layout(load_base(base_folders[name])), seed=3, device="cpu")
+        return kind(base, make_layout(load_base(base_folders[name])), seed=3, device="cpu")
 
     sequences_NT = pack_sequences(byte_tokenizer(), [DOMAINS[1]] * 8, 24)
     whole = engine()
@@ -218,12 +224,13 @@ def test_a_killed_training_ends_with_the_same_factors(base_folders: dict[str, Pa
     assert same_factors(resumed.factors(), whole.factors())
 
 
-def test_micro_batches_change_only_the_memory(base_folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize("kind", [PeftEngine, FastEngine])
+def test_micro_batches_change_only_the_memory(base_folders: dict[str, Path], kind: Kind) -> None:
     sequences_NT = pack_sequences(byte_tokenizer(), [DOMAINS[1]] * 8, 24)[:4]
     found = []
     for size in (1, 4):
         base = load_base(base_folders["llama"])
-        engine = PeftEngine(base, make_layout(load_base(base_folders["llama"])), seed=3, device="cpu")
+        engine = kind(base, make_layout(load_base(base_folders["llama"])), seed=3, device="cpu")
         loss = engine.step(sequences_NT.split(size), 1e-3)
         found.append((loss, engine.factors()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
@@ -231,12 +238,13 @@ def test_micro_batches_change_only_the_memory(base_folders: dict[str, Path]) -> 
         torch.testing.assert_close(layer.magnitude_O, found[1][1][name].magnitude_O, rtol=1e-3, atol=1e-4)
 
 
-def test_state_and_restore_are_a_round_trip(base_folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize("kind", [PeftEngine, FastEngine])
+def test_state_and_restore_are_a_round_trip(base_folders: dict[str, Path], kind: Kind) -> None:
     sequences_NT = pack_sequences(byte_tokenizer(), [DOMAINS[1]] * 8, 24)[:4]
 
-    def engine(seed: int) -> PeftEngine:
+    def engine(seed: int) -> Engine:
         base = load_base(base_folders["llama"])
-        return PeftEngine(base, make_layout(load_base(base_folders["llama"])), seed=seed, device="cpu")
+        return kind(base, make_layout(load_base(base_folders["llama"])), seed=seed, device="cpu")
 
     first, second = engine(1), engine(2)
     first.step([sequences_NT], 1e-3)
@@ -249,32 +257,35 @@ def test_state_and_restore_are_a_round_trip(base_folders: dict[str, Path]) -> No
     assert same_factors(first.factors(), second.factors())
 
 
-def test_an_engine_before_its_first_step_can_be_restored(base_folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize("kind", [PeftEngine, FastEngine])
+def test_an_engine_before_its_first_step_can_be_restored(base_folders: dict[str, Path], kind: Kind) -> None:
     sequences_NT = pack_sequences(byte_tokenizer(), [DOMAINS[1]] * 8, 24)[:4]
     engines = []
     for seed in (1, 2):
         base = load_base(base_folders["llama"])
-        engines.append(PeftEngine(base, make_layout(load_base(base_folders["llama"])), seed=seed, device="cpu"))
+        engines.append(kind(base, make_layout(load_base(base_folders["llama"])), seed=seed, device="cpu"))
     engines[1].restore(engines[0].state())
     for engine in engines:
         engine.step([sequences_NT], 1e-3)
     assert same_factors(engines[0].factors(), engines[1].factors())
 
 
-def test_the_same_seed_starts_the_same_and_another_does_not(base_folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize("kind", [PeftEngine, FastEngine])
+def test_the_same_seed_starts_the_same_and_another_does_not(base_folders: dict[str, Path], kind: Kind) -> None:
     found = []
     for seed in (1, 1, 2):
         base = load_base(base_folders["gpt2"])
-        found.append(PeftEngine(base, make_layout(load_base(base_folders["gpt2"])), seed=seed, device="cpu").factors())
+        found.append(kind(base, make_layout(load_base(base_folders["gpt2"])), seed=seed, device="cpu").factors())
     assert same_factors(found[0], found[1])
     assert not same_factors(found[0], found[2])
 
 
-def test_magnitudes_never_become_negative(base_folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize("kind", [PeftEngine, FastEngine])
+def test_magnitudes_never_become_negative(base_folders: dict[str, Path], kind: Kind) -> None:
     """At an absurd learning rate each step moves every magnitude by far more than its size."""
     sequences_NT = pack_sequences(byte_tokenizer(), [DOMAINS[1]] * 8, 24)[:4]
     base = load_base(base_folders["llama"])
-    engine = PeftEngine(base, make_layout(load_base(base_folders["llama"])), seed=3, device="cpu")
+    engine = kind(base, make_layout(load_base(base_folders["llama"])), seed=3, device="cpu")
     for _ in range(3):
         engine.step([sequences_NT], 5.0)
     assert all(float(layer.magnitude_O.min()) >= 0 for layer in engine.factors().values())
