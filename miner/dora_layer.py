@@ -98,4 +98,6 @@ class DoraLinear(nn.Module):
     def _merges(self, inputs_NI: Tensor) -> bool:
         if self._form == "factored" or inputs_NI.dtype != torch.float32 or not self._now.is_plain:
             return False
+        if torch.compiler.is_compiling():
+            return False  # a compiler would keep the merged weight for the backward pass
         return self._form == "merged" or is_merged_cheaper(len(inputs_NI), *self._shape)
