@@ -5,6 +5,7 @@ Shapes: B = sequences, T = tokens, V = vocabulary.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hivetune.attention import BlockedAttention
 from hivetune.errors import ConfigError, RejectedSubmission
+from hivetune.head_loss import head_nats
 from hivetune.model import BaseModel
 
 _IGNORED = -100  # label of padding
@@ -49,8 +52,17 @@ def make_batches(tokenizer: Any, texts: Sequence[str], *, sequence_length: int, 
 
 
 def batch_nats(base: BaseModel, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
-    """Summed loss of a batch in nats, differentiable in `weights` ([O, I] by module name)."""
-    return _nats(base.logits(batch.tokens_BT, weights), batch)
+    """Summed loss of a batch in nats, differentiable in `weights` ([O, I] by module name) and all that feeds the head.
+
+    Where the head is separate only a few rows of logits are held at a time, and none for padding.
+    """
+    head = base.separate_head
+    with BlockedAttention() if torch.is_grad_enabled() else nullcontext():
+        if head is None:
+            return _nats(base.logits(batch.tokens_BT, weights), batch)
+        hidden_BTD = base.hidden(batch.tokens_BT, weights)
+    counted_BT = batch.labels_BT != _IGNORED
+    return head_nats(hidden_BTD[counted_BT], head.weight, head.bias, batch.labels_BT[counted_BT])
 
 
 @torch.no_grad()

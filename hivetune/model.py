@@ -6,6 +6,7 @@ Nothing here assumes an architecture: adapted layers are every nn.Linear and Con
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BaseModel:
     """A release's model in memory, frozen, fp32, in evaluation mode, with its tokenizer."""
 
@@ -35,12 +36,41 @@ class BaseModel:
 
         `weights` maps module names to [O, I] weights. They stand in for this one call: the base is never written.
         """
+        return self._call(self.model, tokens_BT, weights).logits  # type: ignore[no-any-return]
+
+    def hidden(self, tokens_BT: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """What a separate head takes, [B, T, D], with other weights in place as in `logits`."""
+        assert self.separate_head is not None
+        return self._call(self.model.base_model, tokens_BT, weights)[0]  # type: ignore[no-any-return]
+
+    @cached_property
+    def separate_head(self) -> nn.Linear | None:
+        """The output head, when the logits are nothing but its product with what the decoder gives."""
+        return _separate_head(self.model)
+
+    def _call(self, module: Any, tokens_BT: Tensor, weights: Mapping[str, Tensor]) -> Any:
+        prefix = "" if module is self.model else f"{self.model.base_model_prefix}."
         stored = {
-            f"{name}.weight": weight_OI.T if isinstance(self.model.get_submodule(name), Conv1D) else weight_OI
+            f"{name.removeprefix(prefix)}.weight": weight_OI.T if self._is_transposed(name) else weight_OI
             for name, weight_OI in weights.items()
         }
-        inputs = {"input_ids": tokens_BT, "use_cache": False}
-        return functional_call(self.model, stored, (), inputs).logits  # type: ignore[no-any-return]
+        return functional_call(module, stored, (), {"input_ids": tokens_BT, "use_cache": False})
+
+    def _is_transposed(self, name: str) -> bool:
+        return isinstance(self.model.get_submodule(name), Conv1D)
+
+
+@torch.no_grad()
+def _separate_head(model: Any) -> nn.Linear | None:
+    body, head = model.base_model, model.get_output_embeddings()
+    if body is model or type(head) is not nn.Linear:
+        return None
+    probe_BT = torch.arange(4, device=head.weight.device).unsqueeze(0)
+    expected_BTV = model(input_ids=probe_BT, use_cache=False).logits
+    hidden_BTD = body(input_ids=probe_BT, use_cache=False)[0]
+    if hidden_BTD.shape[-1] != head.in_features or not torch.equal(head(hidden_BTD), expected_BTV):
+        return None  # such as a scale or a cap on the logits
+    return head
 
 
 def load_base(folder: Path, *, dtype: torch.dtype | str = torch.float32) -> BaseModel:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from miner.attention import BlockedAttention
+from hivetune.attention import BlockedAttention
 
 Forward = Callable[..., Any]
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn import functional
 
 from hivetune.dora import Factors
+from hivetune.head_loss import head_nats
 from hivetune.model import BaseModel
 from hivetune.records import AdapterLayout
 from miner.attach import attach
 from miner.blocks import find_blocks, wrap_block
 from miner.dora_layer import Form
-from miner.losses import head_nats
 from miner.optimizer import AdapterOptimizer
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class FastEngine:
         self._seed, self._options = seed, options
         self._model: Any = base.model.to(self._device)
         self._model.eval()  # the base's own dropout would make a resumed run another one
-        self._separated = separate_head(self._model)
+        self._head = base.separate_head
         self._layers = attach(self._model, layout, seed=seed, dropout=options.dropout, form=options.form)
         self._optimizer = AdapterOptimizer(
             {name: (layer.lora_A, layer.lora_B, layer.magnitude) for name, layer in self._layers.items()}
@@ -120,12 +120,11 @@ class FastEngine:
 
     def _nats(self, tokens_BT: Tensor) -> Tensor:
         labels_N = tokens_BT[:, 1:].flatten()
-        if self._separated is None:
+        if self._head is None:
             logits_BTV = self._model(input_ids=tokens_BT, use_cache=False).logits
             return functional.cross_entropy(logits_BTV[:, :-1].float().flatten(0, 1), labels_N, reduction="sum")
-        body, head = self._separated
-        hidden_BTD = body(input_ids=tokens_BT, use_cache=False)[0]
-        return head_nats(hidden_BTD[:, :-1].flatten(0, 1), head.weight, head.bias, labels_N)
+        hidden_BTD = self._model.base_model(input_ids=tokens_BT, use_cache=False)[0]
+        return head_nats(hidden_BTD[:, :-1].flatten(0, 1), self._head.weight, self._head.bias, labels_N)
 
     def factors(self) -> dict[str, Factors]:
         """Copies of A, B and m on the CPU, fp32."""
@@ -139,17 +138,3 @@ class FastEngine:
         """Parameters and moments of an earlier process, whichever engine it used."""
         self._optimizer.restore(state)
         self._refresh()
-
-
-@torch.no_grad()
-def separate_head(model: Any) -> tuple[nn.Module, nn.Linear] | None:
-    """The decoder and its output head, when the logits are nothing but the one after the other."""
-    body, head = model.base_model, model.get_output_embeddings()
-    if body is model or type(head) is not nn.Linear:
-        return None
-    probe_BT = torch.arange(4, device=head.weight.device).unsqueeze(0)
-    expected_BTV = model(input_ids=probe_BT, use_cache=False).logits
-    hidden_BTD = body(input_ids=probe_BT, use_cache=False)[0]
-    if hidden_BTD.shape[-1] != head.in_features or not torch.equal(head(hidden_BTD), expected_BTV):
-        return None  # such as a scale or a cap on the logits
-    return body, head

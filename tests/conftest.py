@@ -146,6 +146,25 @@ def make_layout(base: BaseModel, rank: int = RANK, *, rslora: bool = False) -> A
     return AdapterLayout(rank=rank, alpha=ALPHA, rslora=rslora, targets=find_targets(base.model))
 
 
+def capped(base: BaseModel) -> BaseModel:
+    """The same model with a soft cap on its logits, which are then more than its head's product."""
+
+    class Capped(torch.nn.Module):
+        def __init__(self, model: Any) -> None:
+            super().__init__()
+            self.model, self.base_model = model, model.base_model
+
+        def get_output_embeddings(self) -> torch.nn.Module:
+            return self.model.get_output_embeddings()  # type: ignore[no-any-return]
+
+        def forward(self, **inputs: object) -> Any:
+            found = self.model(**inputs)
+            found.logits = 3 * torch.tanh(found.logits / 3)
+            return found
+
+    return BaseModel(model=Capped(base.model), tokenizer=base.tokenizer)
+
+
 def weights_of(base: BaseModel) -> dict[str, Tensor]:
     return target_weights(base.model, make_layout(base))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from miner.attention import BlockedAttention, causal_attention
+from hivetune.attention import BlockedAttention, causal_attention
 
 
 def heads(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from hivetune.errors import ConfigError, RejectedSubmission
 from hivetune.evaluation import batch_nats, losses, make_batches, report
 from hivetune.model import BaseModel
-from tests.conftest import weights_of
+from tests.conftest import capped, weights_of
 
 TEXTS = ["a first text", "a second, much longer text that gets cut", "short", "née: ünïcode"]
 LENGTH = 24
@@ -42,6 +42,14 @@ def test_padding_changes_no_loss(base: BaseModel) -> None:
     long = make_batches(base.tokenizer, ["x" * 40], sequence_length=LENGTH, batch_sequences=1)
     total = losses(base, alone, {})[0] + losses(base, long, {})[0]
     assert losses(base, padded, {})[0] == pytest.approx(total, rel=1e-4)
+
+
+def test_logits_that_are_more_than_the_heads_product_count_as_they_are(llama: BaseModel) -> None:
+    base = capped(llama)
+    batches = make_batches(base.tokenizer, TEXTS, sequence_length=LENGTH, batch_sequences=2)
+    expected = sum(naive_nats(base, text)[0] for text in TEXTS)
+    assert sum(losses(base, batches, {})) == pytest.approx(expected, rel=1e-4)
+    assert expected != pytest.approx(sum(naive_nats(llama, text)[0] for text in TEXTS), rel=2e-3)
 
 
 def test_the_same_batches_give_the_same_losses(llama: BaseModel) -> None:

@@ -16,10 +16,10 @@ from hivetune.model import BaseModel, load_base
 from miner.blocks import find_blocks
 from miner.engine import PeftEngine
 from miner.engines import build_engine, fast_options
-from miner.fast_engine import FastEngine, FastOptions, separate_head
+from miner.fast_engine import FastEngine, FastOptions
 from miner.settings import MinerSettings
 from miner.trainer import pack_sequences
-from tests.conftest import DOMAINS, byte_tokenizer, make_layout, same_factors
+from tests.conftest import DOMAINS, byte_tokenizer, capped, make_layout, same_factors
 
 STAMP = Stamp(hotkey="5Miner", round_id=1, release_sha256="0" * 64)
 
@@ -145,29 +145,8 @@ def test_a_compiler_that_fails_costs_no_step(base_folders: dict[str, Path], capl
     assert "no compiler here" in record.getMessage()
 
 
-def test_the_head_is_separated_where_the_logits_are_its_plain_product(base: BaseModel) -> None:
-    separated = separate_head(base.model)
-    assert separated is not None
-    assert separated[1] is base.model.get_output_embeddings()
-
-
-def test_logits_that_are_more_than_the_heads_product_are_computed_whole(base_folders: dict[str, Path]) -> None:
-    class Capped(torch.nn.Module):
-        def __init__(self, model: torch.nn.Module) -> None:
-            super().__init__()
-            self.model, self.base_model = model, model.base_model
-
-        def get_output_embeddings(self) -> torch.nn.Module:
-            return self.model.get_output_embeddings()
-
-        def forward(self, **inputs: object) -> object:
-            found = self.model(**inputs)
-            found.logits = 3 * torch.tanh(found.logits / 3)
-            return found
-
-    base = load_base(base_folders["llama"])
-    assert separate_head(Capped(base.model)) is None
-    base = BaseModel(model=Capped(base.model), tokenizer=base.tokenizer)
+def test_logits_that_are_more_than_the_heads_product_are_trained_on_whole(base_folders: dict[str, Path]) -> None:
+    base = capped(load_base(base_folders["llama"]))
     layout = make_layout(load_base(base_folders["llama"]))
     targets = tuple(t.model_copy(update={"module": f"model.{t.module}"}) for t in layout.targets)
     engine = FastEngine(base, layout.model_copy(update={"targets": targets}), seed=3, device="cpu")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from miner.losses import head_nats
+from hivetune.head_loss import head_nats
 
 
 def case(rows: int, words: int, *, bias: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:

@@ -18,7 +18,7 @@ from hivetune.model import (
     save_base,
     target_weights,
 )
-from tests.conftest import make_layout, random_factors, weights_of
+from tests.conftest import capped, make_layout, random_factors, weights_of
 
 TOKENS_BT = torch.tensor([[5, 1, 4, 1, 5, 9, 2, 6]])
 
@@ -55,6 +55,17 @@ def test_standing_in_is_the_same_as_writing_the_weights(base: BaseModel, base_fo
     for name, weight_OI in weights_of(other).items():
         weight_OI.copy_(moved[name])
     torch.testing.assert_close(base.logits(TOKENS_BT, moved), other.logits(TOKENS_BT, {}))
+
+
+def test_the_head_is_separate_where_the_logits_are_its_plain_product(base: BaseModel) -> None:
+    head = base.separate_head
+    assert head is base.model.get_output_embeddings()
+    twice = {name: 2 * weight_OI for name, weight_OI in weights_of(base).items()}
+    assert torch.equal(head(base.hidden(TOKENS_BT, twice)), base.logits(TOKENS_BT, twice))
+
+
+def test_a_head_whose_product_is_capped_is_not_separate(base: BaseModel) -> None:
+    assert capped(base).separate_head is None
 
 
 def test_the_base_is_frozen_and_in_evaluation_mode(base: BaseModel) -> None:

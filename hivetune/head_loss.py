@@ -44,7 +44,7 @@ class _HeadNats(Function):
             torch.mm(hidden_ND[part], head_VD.T, out=logits_CV)
             if bias_V is not None:
                 logits_CV += bias_V
-            nats += _softmax_errors(logits_CV, labels_N[part])
+            nats += _summed_nats(logits_CV, labels_N[part], leave_errors=gradient_ND is not None)
             if gradient_ND is not None:
                 torch.mm(logits_CV, head_VD, out=gradient_ND[part])
         ctx.save_for_backward(gradient_ND)
@@ -56,15 +56,16 @@ class _HeadNats(Function):
         return gradient_ND * gradients[0].to(gradient_ND.dtype), None, None, None, None
 
 
-def _softmax_errors(logits_CV: Tensor, labels_C: Tensor) -> Tensor:
-    """Summed loss of some rows; their logits become softmax minus one-hot. In blocks that stay in the cache."""
+def _summed_nats(logits_CV: Tensor, labels_C: Tensor, *, leave_errors: bool) -> Tensor:
+    """Loss of some rows in blocks that stay in the cache; if asked, their logits become softmax minus one-hot."""
     rows = max(1, _LOGITS_IN_CACHE // logits_CV.shape[1])
     nats = torch.zeros((), dtype=torch.float64, device=logits_CV.device)
     for logits, labels in zip(logits_CV.split(rows), labels_C.split(rows), strict=True):
         log_probabilities = torch.log_softmax(logits, dim=1, dtype=torch.float32)
         at_labels = labels.unsqueeze(1)
         nats -= log_probabilities.gather(1, at_labels).sum(dtype=torch.float64)
-        errors = log_probabilities.exp_()
-        errors.scatter_add_(1, at_labels, errors.new_full(at_labels.shape, -1.0))
-        logits.copy_(errors)
+        if leave_errors:
+            errors = log_probabilities.exp_()
+            errors.scatter_add_(1, at_labels, errors.new_full(at_labels.shape, -1.0))
+            logits.copy_(errors)
     return nats
