@@ -29,11 +29,11 @@ class Shape:
     norm_squared: float  # ||D||_F^2
 
 
-def dora_weight(base_OI: Tensor, factors: Factors, scale: float) -> Tensor:
-    """The adapted weight W', fp32."""
-    direction_OI = torch.addmm(base_OI.float(), factors.up_OR, factors.down_RI, alpha=scale)
+def dora_weight(base_OI: Tensor, factors: Factors, scale: float, into_OI: Tensor | None = None) -> Tensor:
+    """The adapted weight W', fp32; written into `into_OI` when that is given."""
+    direction_OI = torch.addmm(base_OI.float(), factors.up_OR, factors.down_RI, alpha=scale, out=into_OI)
     norm_O1 = direction_OI.norm(dim=1, keepdim=True)
-    return direction_OI * _gain(factors.magnitude_O.unsqueeze(1), norm_O1)
+    return direction_OI.mul_(_gain(factors.magnitude_O.unsqueeze(1), norm_O1))
 
 
 def dora_delta(base_OI: Tensor, factors: Factors, scale: float) -> Tensor:

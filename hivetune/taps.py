@@ -69,6 +69,7 @@ class LayerTaps:
 
     def _listener(self, name: str) -> Any:
         def listen(layer: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-            self._calls.append((name, layer, inputs[0], outputs))
+            if outputs.requires_grad:  # a call without gradients has nothing to trace
+                self._calls.append((name, layer, inputs[0], outputs))
 
         return listen

@@ -26,6 +26,7 @@ from hivetune.status import Report, Status
 from hivetune.submissions import SubmissionSource
 from hub.client import HubClient
 from validator.intake import Intake
+from validator.journal import Journal
 from validator.receipts import make_receipt
 from validator.scoring import Scorer, batch_tokens
 
@@ -94,7 +95,8 @@ class ValidatorNode:
             located.release.scoring,
             lambda activity: self._say(now, activity),
         )
-        scores = scorer.score([c.adapter for c in candidates if c.rejection is None and c.adapter is not None])
+        admitted = [c.adapter for c in candidates if c.rejection is None and c.adapter is not None]
+        scores = scorer.score(admitted, Journal(self.state / "measured" / f"{now.round_id:06d}-{beacon[2:18]}.jsonl"))
         if digest_of(weights) != untouched:
             raise RuntimeError("scoring changed the base model in memory")
         return make_receipt(

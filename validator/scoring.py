@@ -1,14 +1,16 @@
 """Scores: solo improvement for the report, credit inside the merge for pay, and the gate between them.
 
 Everything here is a function of the base, the admitted adapters and the batches; no network, no clock.
+Adapters are measured one after the other in the same memory, each only as long as it takes (see looks.py).
 """
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hivetune.credit import MORE_NODES, NODES, aumann_shapley
@@ -19,6 +21,7 @@ from hivetune.merging import Adapter, merge_deltas, moved, uniform_coefficients
 from hivetune.model import BaseModel
 from hivetune.records import ScoringPlan
 from hivetune.statistics import Estimate, token_mean
+from validator.looks import confidence_at_each, is_decided, planned_looks
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ _REFINE_ABOVE = 0.02  # completeness error above which credits are computed agai
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Solo:
-    """An adapter alone against the base on the same batches."""
+    """An adapter alone against the base on the same batches, as many as it took."""
 
     improvement: Estimate
     batch_nats: tuple[float, ...]
@@ -68,6 +71,9 @@ class Scorer:
         self._scale = scale
         self._plan = plan
         self._progress = progress
+        self._looks = planned_looks(len(batches), plan.batch_sequences)
+        self._confidence = confidence_at_each(plan.confidence, len(self._looks))
+        self._adapted = {name: torch.empty_like(base_OI) for name, base_OI in weights.items()}
         progress("measuring the base")
         self.base_nats = losses(base, batches, {})
 
@@ -76,16 +82,45 @@ class Scorer:
         """The base's loss in nats per token."""
         return sum(self.base_nats) / sum(batch_tokens(self._batches))
 
-    def score(self, adapters: Sequence[Adapter]) -> Scores:
-        """Solo tests, then credit and gate."""
+    def score(
+        self, adapters: Sequence[Adapter], measured: MutableMapping[str, tuple[float, ...]] | None = None
+    ) -> Scores:
+        """Solo tests, then credit and gate.
+
+        Losses of adapters alone go into `measured` as they are found; what stands there is not measured again.
+        """
+        solo, rejected = self._solos(adapters, {} if measured is None else measured, self._looks)
+        try:
+            return self._settle(adapters, solo, rejected)
+        except RejectedSubmission as broken:
+            log.warning("the merge broke (%s): everybody is measured alone on all batches", broken)
+        solo, rejected = self._solos(adapters, {}, self._looks[-1:])
+        try:
+            return self._settle(adapters, solo, rejected)
+        except RejectedSubmission as broken:
+            return self._settle([], {}, {adapter.hotkey: broken for adapter in adapters} | rejected)
+
+    def _solos(
+        self, adapters: Sequence[Adapter], measured: MutableMapping[str, tuple[float, ...]], looks: Sequence[int]
+    ) -> tuple[dict[str, Solo], dict[str, RejectedSubmission]]:
+        """Everybody alone, and those whose loss broke."""
         solo: dict[str, Solo] = {}
         rejected: dict[str, RejectedSubmission] = {}
         for adapter in adapters:
-            self._progress(f"testing {adapter.hotkey[:8]}")
             try:
-                solo[adapter.hotkey] = self._solo(adapter)
+                if adapter.hotkey not in measured:
+                    self._progress(f"testing {adapter.hotkey[:8]}")
+                    measured[adapter.hotkey] = tuple(self._solo_nats(adapter, looks))
+                nats = measured[adapter.hotkey]
+                solo[adapter.hotkey] = Solo(improvement=self._improvement(nats), batch_nats=nats)
             except RejectedSubmission as broken:
                 rejected[adapter.hotkey] = broken
+        return solo, rejected
+
+    def _settle(
+        self, adapters: Sequence[Adapter], solo: dict[str, Solo], rejected: dict[str, RejectedSubmission]
+    ) -> Scores:
+        """Credit, gate and pay of those whose loss alone is sound; RejectedSubmission when the merge's is not."""
         sound = [adapter for adapter in adapters if adapter.hotkey in solo]
         credit: dict[str, Estimate] = {}
         paid: list[Adapter] = []
@@ -112,13 +147,20 @@ class Scorer:
             completeness_error=error,
         )
 
-    def _solo(self, adapter: Adapter) -> Solo:
-        weights = {
-            name: dora_weight(base_OI, adapter.factors[name], self._scale) for name, base_OI in self._weights.items()
-        }
-        nats = losses(self._base, self._batches, weights)
-        gained = [before - after for before, after in zip(self.base_nats, nats, strict=True)]
-        return Solo(improvement=self._estimate(gained), batch_nats=tuple(nats))
+    def _solo_nats(self, adapter: Adapter, looks: Sequence[int]) -> list[float]:
+        """Losses batch by batch, until a look decides."""
+        for name, base_OI in self._weights.items():
+            dora_weight(base_OI, adapter.factors[name], self._scale, into_OI=self._adapted[name])
+        nats: list[float] = []
+        for look in looks:
+            nats += losses(self._base, self._batches[len(nats) : look], self._adapted)
+            if is_decided(self._improvement(nats)):
+                break
+        return nats
+
+    def _improvement(self, nats: Sequence[float]) -> Estimate:
+        """Over the base on the batches that were measured."""
+        return self._estimate([before - after for before, after in zip(self.base_nats, nats, strict=False)])
 
     def _gate(self, adapters: list[Adapter], nodes: int) -> tuple[dict[str, Estimate], list[Adapter]]:
         """Merge, credit, drop what earned nothing, and again; the credits and members of the last merge.
@@ -127,12 +169,12 @@ class Scorer:
         members without a proven credit; they are not paid.
         """
         found: dict[str, Estimate] = {}
-        left = adapters
+        left = self._screen(adapters, nodes, found)
         for attempt in range(self._plan.gate_passes + 1):
             if not left:
                 break
             self._progress(f"credit of {len(left)} in the merge, pass {attempt + 1}")
-            now = self._credits(left, nodes)
+            now = self._credits(left, nodes, self._batches)
             found |= now
             drop = to_drop(now, patient=attempt < self._plan.gate_passes - 2)
             if not drop or attempt == self._plan.gate_passes:
@@ -140,11 +182,28 @@ class Scorer:
             left = [adapter for adapter in left if adapter.hotkey not in drop]
         return found, left
 
-    def _credits(self, adapters: list[Adapter], nodes: int) -> dict[str, Estimate]:
+    def _screen(self, adapters: list[Adapter], nodes: int, found: dict[str, Estimate]) -> list[Adapter]:
+        """Whom the first look does not show to be harmful, so that few passes need all batches."""
+        left = adapters
+        for _ in range(self._plan.gate_passes if len(self._looks) > 1 else 0):
+            if not left:
+                break
+            self._progress(f"credit of {len(left)} at the first look")
+            now = self._credits(left, nodes, self._batches[: self._looks[0]])
+            found |= now
+            harmful = surely_harmful(now)
+            if not harmful:
+                break
+            left = [adapter for adapter in left if adapter.hotkey not in harmful]
+        return left
+
+    def _credits(self, adapters: list[Adapter], nodes: int, batches: Sequence[Batch]) -> dict[str, Estimate]:
         coefficients = uniform_coefficients(adapters)
         credits_BA = aumann_shapley(
-            self._base, self._weights, adapters, coefficients, self._batches, self._scale, nodes=nodes
+            self._base, self._weights, adapters, coefficients, batches, self._scale, nodes=nodes
         )
+        if not np.isfinite(credits_BA).all():
+            raise RejectedSubmission("broken_loss", f"in the merge of {len(adapters)}")
         return {adapter.hotkey: self._estimate(credits_BA[:, i]) for i, adapter in enumerate(adapters)}
 
     def _merged_loss(self, adapters: list[Adapter]) -> float:
@@ -157,7 +216,13 @@ class Scorer:
         return sum(nats) / sum(batch_tokens(self._batches))
 
     def _estimate(self, nats: Sequence[float] | np.ndarray) -> Estimate:
-        return token_mean(nats, batch_tokens(self._batches), self._plan.confidence)
+        """Of values on the first batches."""
+        return token_mean(nats, batch_tokens(self._batches)[: len(nats)], self._confidence)
+
+
+def surely_harmful(credits: Mapping[str, Estimate]) -> set[str]:
+    """Whose credit is below zero beyond doubt."""
+    return {hotkey for hotkey, credit in credits.items() if credit.upper < 0}
 
 
 def to_drop(credits: Mapping[str, Estimate], *, patient: bool) -> set[str]:
@@ -166,7 +231,7 @@ def to_drop(credits: Mapping[str, Estimate], *, patient: bool) -> set[str]:
     Harmful ones go first, and then the worst, because they drag the others' credits down with them. The worst are
     those at least half as bad as the very worst, so that a crowd of worthless entries takes few passes.
     """
-    if harmful := {hotkey for hotkey, credit in credits.items() if credit.upper < 0}:
+    if harmful := surely_harmful(credits):
         return harmful
     worst = min(credit.mean for credit in credits.values())
     if patient and worst <= 0:
