@@ -7,10 +7,7 @@ Saved activations are what autograd keeps for the backward pass beside parameter
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import random
 import statistics
 import time
@@ -26,6 +23,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.machine import machine
 from hivetune.model import BaseModel, find_targets
 from hivetune.records import AdapterLayout
 from miner.blocks import find_blocks, wrap_block
@@ -216,17 +214,6 @@ def ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
-def machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    found = {line.split(":")[0].strip(): line.split(":")[1].strip() for line in lines if ":" in line}
-    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in found.get("flags", "").split()]
-    model = found.get("model name", platform.machine())
-    load = f"load {os.getloadavg()[0]:.1f}"
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}"
-    return f"{model} ({' '.join(flags)}), 1 of {os.cpu_count()} cores, {load}, {versions}"
-
-
 def show(rows: list[Row]) -> None:
     print(f"\n{rows[0].size}, {rows[0].dtype}")
     print(f"  {'':20} {'step s':>8} {'spread':>7} {'x PEFT DoRA':>12} {'tokens/s':>9} {'saved MiB':>10} {'share':>6}")
@@ -250,7 +237,7 @@ def main() -> None:
     torch.set_num_threads(1)
     sizes = QUICK_SIZES if options.quick else SIZES
     ways = [way for way in WAYS if options.way is None or way in options.way or way == REFERENCE]
-    began = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, {machine()}"
+    began = machine()
     print(f"{began}\nmedians of {options.repeats} rounds of {BATCH[0]} x {BATCH[1]} tokens; CPU time")
     rows: list[Row] = []
     for size in options.size or sizes:

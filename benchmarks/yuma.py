@@ -1,22 +1,19 @@
-"""Time of one epoch of Yuma Consensus, arrays against a plain loop, on one core: `python -m benchmarks.yuma [--json]`.
+"""Time of one epoch of Yuma Consensus, arrays against a plain loop: `python -m benchmarks.yuma [--json FILE]`.
 
-The epoch is the dearest: Yuma 3 with liquid alpha, every validator with full rows of weights and bonds. Both sides take
-turns and must agree on every number.
+On one core. The epoch is the dearest: Yuma 3 with liquid alpha, every validator with full rows of weights and bonds.
+Both sides take turns and must agree on every number.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.machine import machine
 from chain.yuma import EpochInput, EpochOutput, run_epoch
 from tests.plain_yuma import crowd
 from tests.plain_yuma import run_epoch as plain_epoch
@@ -34,15 +31,6 @@ class Result:
     arrays_spread: float  # slowest / fastest
     plain_spread: float
     ratio: float
-
-
-def machine() -> str:
-    """What was measured on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    load = f", load {os.getloadavg()[0]:.1f}"
-    return f"{model}, 1 of {os.cpu_count()} cores{load}, Python {platform.python_version()}, numpy {np.__version__}"
 
 
 def on_one_core() -> None:
@@ -79,22 +67,21 @@ def measure(neurons: int, validators: int, repeats: int) -> Result:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each side")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     on_one_core()
-    results = [measure(neurons, validators, options.repeats) for neurons, validators in SIZES]
-    if options.json:
-        json.dump({"machine": machine(), "repeats": options.repeats, "epochs": list(map(asdict, results))}, sys.stdout)
-        print()
-        return
-    print(machine())
+    began = machine()
+    print(began)
     print(f"medians of {options.repeats}, arrays and plain loop in turns; slowest / fastest in brackets")
+    results = [measure(neurons, validators, options.repeats) for neurons, validators in SIZES]
     for r in results:
         arrays = f"{r.arrays_s * 1000:9.2f} ms ({r.arrays_spread:.2f})"
         plain = f"{r.plain_s * 1000:9.2f} ms ({r.plain_spread:.2f})"
         print(
             f"{r.neurons:5} neurons, {r.validators:2} validators: arrays {arrays}, plain {plain}, {r.ratio:.1f} times"
         )
+    if options.json:
+        options.json.write_text(json.dumps({"measured": began, "epochs": list(map(asdict, results))}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

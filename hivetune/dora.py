@@ -2,7 +2,7 @@
 
 W' = diag(g) (W0 + s B A) with g = m / ||W0 + s B A|| per output row (Liu et al. 2024, arXiv:2402.09353, section 4.1);
 the delta is D = W' - W0 = diag(g - 1) W0 + s diag(g) B A.
-Shapes: O = out features, I = in features, R = rank, K = all ranks together, N = tokens.
+Shapes: O = out features, I = in features, R = rank, M = adapters, K = all their ranks together, N = tokens.
 """
 
 from collections.abc import Sequence
@@ -73,28 +73,32 @@ def inner_products(
 ) -> list[float]:
     """<G, D_i> of one layer for every adapter i, where G = dL/dW at W = W0 + t sum_j c_j D_j.
 
-    Neither G nor a D_i is formed: with N tokens' inputs x, outputs y = W x (without bias) and dL/dy,
+    No D_i is formed: with N tokens' inputs x, outputs y = W x (without bias) and dL/dy,
     <G, D_i> = sum ((g_i - 1) a + l_i) over rows, l_i = s g_i rowsum((G A_i^T) * B_i), G A_i^T = dL/dy^T (x A_i^T).
     The rows a = rowsum(G * W0) follow from rowsum(G * W) = sum_N dL/dy * y, which is at hand:
     a = (rowsum(G * W) - t sum_j c_j l_j) / (1 + t sum_j c_j (g_j - 1)). The denominator is positive for t < 1 and
     sum c_j <= 1, because gains are not negative. `adapters` holds (c_i, factors, shape), `position` is t.
     """
-    stacked_KI = torch.cat([factors.down_RI for _, factors, _ in adapters])
-    projected_OK = outputs_gradient_NO.T @ (inputs_NI @ stacked_KI.T)
-    along_O = (outputs_gradient_NO * outputs_NO).sum(0)
-    stretch_O = torch.ones_like(along_O)
-    low_rank, start = [], 0
-    for coefficient, factors, shape in adapters:
-        part_OR = projected_OK[:, start : start + len(factors.down_RI)]
-        start += len(factors.down_RI)
-        low_rank.append(scale * shape.gain_O * (part_OR * factors.up_OR).sum(1))
-        along_O = along_O - position * coefficient * low_rank[-1]
-        stretch_O = stretch_O + position * coefficient * (shape.gain_O - 1)
-    base_O = along_O / stretch_O
-    return [
-        float(((shape.gain_O - 1) * base_O + low_rank_O).double().sum())
-        for (_, _, shape), low_rank_O in zip(adapters, low_rank, strict=True)
-    ]
+    coefficients_M = outputs_NO.new_tensor([coefficient for coefficient, _, _ in adapters])
+    gain_OM = torch.stack([shape.gain_O for _, _, shape in adapters], dim=1)
+    down_KI = torch.cat([factors.down_RI for _, factors, _ in adapters])
+    up_OK = torch.cat([factors.up_OR for _, factors, _ in adapters], dim=1)
+    products_OK = _projected(outputs_gradient_NO, inputs_NI, down_KI).mul_(up_OK)
+    parts = products_OK.split([factors.up_OR.shape[1] for _, factors, _ in adapters], dim=1)
+    low_rank_OM = torch.stack([part_OR.sum(1) for part_OR in parts], dim=1).mul_(scale * gain_OM)
+    along_O = (outputs_gradient_NO * outputs_NO).sum(0) - position * (low_rank_OM @ coefficients_M)
+    stretch_O = 1 + position * ((gain_OM - 1) @ coefficients_M)
+    base_O1 = (along_O / stretch_O).unsqueeze(1)
+    found: list[float] = ((gain_OM - 1) * base_O1 + low_rank_OM).sum(0, dtype=torch.float64).tolist()
+    return found
+
+
+def _projected(outputs_gradient_NO: Tensor, inputs_NI: Tensor, down_KI: Tensor) -> Tensor:
+    """G A^T [O, K] for G = dL/dy^T x, by way of x A^T or of G itself, whichever takes fewer operations."""
+    (tokens, out_features), (ranks, in_features) = outputs_gradient_NO.shape, down_KI.shape
+    if tokens * ranks * (in_features + out_features) <= out_features * in_features * (tokens + ranks):
+        return outputs_gradient_NO.T @ (inputs_NI @ down_KI.T)
+    return (outputs_gradient_NO.T @ inputs_NI) @ down_KI.T
 
 
 def _gain(magnitude: Tensor, norm: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class MinerSettings(NodeSettings):
     """Peak learning rate of AdamW, after a short warm-up, before a cosine decay."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type the base is held and computed in while training; the adapter stays float32."""
-    engine: Literal["fast", "peft"] = "peft"
+    engine: Literal["fast", "peft"] = "fast"
     """What trains: own DoRA layers, or PEFT's, the reference; the same adapter up to rounding."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the decoder's blocks; auto does when the steps are many enough to pay for it. Needs a C++ compiler."""

@@ -161,7 +161,7 @@ def test_blocks_are_the_list_that_holds_the_adapted_layers(base: BaseModel) -> N
 
 
 def settings_of(**given: object) -> MinerSettings:
-    return MinerSettings(network="local", netuid=1, wallet="w", hub="http://hub", **{"engine": "fast"} | given)
+    return MinerSettings(network="local", netuid=1, wallet="w", hub="http://hub", **given)
 
 
 def test_settings_choose_the_engine(base_folders: dict[str, Path]) -> None:

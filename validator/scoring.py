@@ -71,8 +71,8 @@ class Scorer:
         self._scale = scale
         self._plan = plan
         self._progress = progress
-        self._looks = planned_looks(len(batches), plan.batch_sequences)
-        self._confidence = confidence_at_each(plan.confidence, len(self._looks))
+        self.looks = planned_looks(len(batches), plan.batch_sequences)
+        self._confidence = confidence_at_each(plan.confidence, len(self.looks))
         self._adapted = {name: torch.empty_like(base_OI) for name, base_OI in weights.items()}
         progress("measuring the base")
         self.base_nats = losses(base, batches, {})
@@ -89,21 +89,21 @@ class Scorer:
 
         Losses of adapters alone go into `measured` as they are found; what stands there is not measured again.
         """
-        solo, rejected = self._solos(adapters, {} if measured is None else measured, self._looks)
+        solo, rejected = self.solos(adapters, {} if measured is None else measured, self.looks)
         try:
             return self._settle(adapters, solo, rejected)
         except RejectedSubmission as broken:
             log.warning("the merge broke (%s): everybody is measured alone on all batches", broken)
-        solo, rejected = self._solos(adapters, {}, self._looks[-1:])
+        solo, rejected = self.solos(adapters, {}, self.looks[-1:])
         try:
             return self._settle(adapters, solo, rejected)
         except RejectedSubmission as broken:
             return self._settle([], {}, {adapter.hotkey: broken for adapter in adapters} | rejected)
 
-    def _solos(
+    def solos(
         self, adapters: Sequence[Adapter], measured: MutableMapping[str, tuple[float, ...]], looks: Sequence[int]
     ) -> tuple[dict[str, Solo], dict[str, RejectedSubmission]]:
-        """Everybody alone, and those whose loss broke."""
+        """Everybody alone, from look to look, and those whose loss broke; `measured` as in `score`."""
         solo: dict[str, Solo] = {}
         rejected: dict[str, RejectedSubmission] = {}
         for adapter in adapters:
@@ -185,11 +185,11 @@ class Scorer:
     def _screen(self, adapters: list[Adapter], nodes: int, found: dict[str, Estimate]) -> list[Adapter]:
         """Whom the first look does not show to be harmful, so that few passes need all batches."""
         left = adapters
-        for _ in range(self._plan.gate_passes if len(self._looks) > 1 else 0):
+        for _ in range(self._plan.gate_passes if len(self.looks) > 1 else 0):
             if not left:
                 break
             self._progress(f"credit of {len(left)} at the first look")
-            now = self._credits(left, nodes, self._batches[: self._looks[0]])
+            now = self._credits(left, nodes, self._batches[: self.looks[0]])
             found |= now
             harmful = surely_harmful(now)
             if not harmful:
