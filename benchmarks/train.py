@@ -237,7 +237,7 @@ def main() -> None:
     torch.set_num_threads(1)
     sizes = QUICK_SIZES if options.quick else SIZES
     ways = [way for way in WAYS if options.way is None or way in options.way or way == REFERENCE]
-    began = machine()
+    began = machine(1, ("torch", "transformers", "peft"))
     print(f"{began}\nmedians of {options.repeats} rounds of {BATCH[0]} x {BATCH[1]} tokens; CPU time")
     rows: list[Row] = []
     for size in options.size or sizes:

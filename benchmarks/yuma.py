@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     on_one_core()
-    began = machine()
+    began = machine(1, ("numpy",))
     print(began)
     print(f"medians of {options.repeats}, arrays and plain loop in turns; slowest / fastest in brackets")
     results = [measure(neurons, validators, options.repeats) for neurons, validators in SIZES]
