@@ -72,8 +72,11 @@ class DoraLinear(nn.Module):
             )
 
     def _norms(self, weight_OI: Tensor, up_OR: Tensor) -> Tensor:
-        """||W0 + s B A|| per row; the three terms may cancel, so they are summed in float64."""
-        projected_OR = weight_OI.float() @ self.lora_A.T
+        """||W0 + s B A|| per row; the three terms may cancel, so they are summed in float64.
+
+        W0 A^T is taken in the base's type: the products of the layer know A and B no better than that either.
+        """
+        projected_OR = (weight_OI @ self.lora_A.T.to(weight_OI.dtype)).float()
         mixed_OR = torch.addmm(projected_OR, up_OR, self.lora_A @ self.lora_A.T, beta=2.0)
         change_O = (mixed_OR.double() * up_OR).sum(1)
         return (self._base_squared_O + change_O).clamp_min(0).sqrt().float()
