@@ -4,6 +4,7 @@
 #   make demo ARGS="--rounds 3 --json demo.json"
 #   make demo-subtensor SUBTENSOR_RUNTIME_WASM=FILE   the demo on a real Subtensor runtime
 #   make test                                   checks, then all tests
+#   make bench                                  every benchmark, half an hour; ARGS=--quick for a look
 #
 # TORCH_INDEX names one more package index, searched for torch alone. On Linux the default index serves a CUDA build of
 # several gigabytes; with the URL of PyTorch's own index of CPU wheels here the download is about 200 MB.
@@ -18,11 +19,11 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --progress-bar off
 
-.PHONY: help demo demo-subtensor test check format clean
+.PHONY: help demo demo-subtensor test bench check format clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '3,6s/^# *//p' Makefile
+	@sed -n '3,7s/^# *//p' Makefile
 	@echo "make check | format | clean"
 
 demo: $(VENV)/.demo
@@ -33,6 +34,13 @@ demo-subtensor: $(VENV)/.runtime
 
 test: check
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# Figures go to bench/ as JSON, too.
+bench: $(VENV)/.dev
+	@mkdir -p bench
+	@set -e; for name in train miner score merge yuma; do \
+	  echo; echo "== $$name"; $(BIN)/python -W ignore -m benchmarks.$$name --json bench/$$name.json $(ARGS); \
+	done
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -45,7 +53,7 @@ format: $(VENV)/.dev
 
 # The environment, downloads, caches and the demo's state: all that the other targets made.
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis demo demo.json
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis demo demo.json bench
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:

@@ -19,6 +19,7 @@ from tests.plain_yuma import crowd
 from tests.plain_yuma import run_epoch as plain_epoch
 
 SIZES = ((8, 2), (256, 64), (4096, 64))  # neurons, validators
+QUICK_SIZES = SIZES[:2]
 SHORTEST_S = 0.05  # of a measurement; quicker epochs are run many times in a row
 
 
@@ -67,13 +68,15 @@ def measure(neurons: int, validators: int, repeats: int) -> Result:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each side")
+    parser.add_argument("--quick", action="store_true", help="without the largest subnet")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     on_one_core()
     began = machine(1, ("numpy",))
     print(began)
     print(f"medians of {options.repeats}, arrays and plain loop in turns; slowest / fastest in brackets")
-    results = [measure(neurons, validators, options.repeats) for neurons, validators in SIZES]
+    sizes = QUICK_SIZES if options.quick else SIZES
+    results = [measure(neurons, validators, options.repeats) for neurons, validators in sizes]
     for r in results:
         arrays = f"{r.arrays_s * 1000:9.2f} ms ({r.arrays_spread:.2f})"
         plain = f"{r.plain_s * 1000:9.2f} ms ({r.plain_spread:.2f})"
