@@ -17,6 +17,7 @@ from hivetune.merging import Adapter, merge_deltas, moved
 from hivetune.model import BaseModel
 from hivetune.taps import LayerTaps
 
+SCREEN_NODES = 1  # to tell whose credit is surely below zero
 NODES = 2
 MORE_NODES = 4  # where the path bends too much for two
 

@@ -8,7 +8,7 @@ Peeking at plain intervals instead errs in up to 60 % of cases where 5 % were me
 from hivetune.statistics import Estimate
 
 FIRST_SEQUENCES = 64  # of the first look; fewer give no interval that a heavy tail would not break
-WORTHLESS_BELOW = 0.002  # nats per token; an improvement surely smaller is none
+WORTH = 0.002  # nats per token; a smaller improvement is none
 PRECISE_WITHIN = 0.25  # of an improvement; its interval then reaches no further than this to either side
 
 
@@ -27,9 +27,14 @@ def confidence_at_each(confidence: float, looks: int) -> float:
     return 1 - (1 - confidence) / looks
 
 
+def is_worth(improvement: Estimate) -> bool:
+    """Whether it surely improves the base by as much as counts."""
+    return improvement.lower > WORTH
+
+
 def is_decided(improvement: Estimate) -> bool:
-    """Whether more batches would change nothing that matters: surely worthless, or surely good and well known."""
-    if improvement.upper < WORTHLESS_BELOW:
+    """Whether more batches would change nothing that matters: surely worthless, or surely worth it and well known."""
+    if improvement.upper < WORTH:
         return True
     reach = (improvement.upper - improvement.lower) / 2
-    return improvement.lower > 0 and reach <= PRECISE_WITHIN * improvement.mean
+    return is_worth(improvement) and reach <= PRECISE_WITHIN * improvement.mean

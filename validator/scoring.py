@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hivetune.credit import MORE_NODES, NODES, aumann_shapley
+from hivetune.credit import MORE_NODES, NODES, SCREEN_NODES, aumann_shapley
 from hivetune.dora import dora_weight
 from hivetune.errors import RejectedSubmission
 from hivetune.evaluation import Batch, losses
@@ -169,7 +169,7 @@ class Scorer:
         members without a proven credit; they are not paid.
         """
         found: dict[str, Estimate] = {}
-        left = self._screen(adapters, nodes, found)
+        left = self._screen(adapters, found)
         for attempt in range(self._plan.gate_passes + 1):
             if not left:
                 break
@@ -182,14 +182,14 @@ class Scorer:
             left = [adapter for adapter in left if adapter.hotkey not in drop]
         return found, left
 
-    def _screen(self, adapters: list[Adapter], nodes: int, found: dict[str, Estimate]) -> list[Adapter]:
+    def _screen(self, adapters: list[Adapter], found: dict[str, Estimate]) -> list[Adapter]:
         """Whom the first look does not show to be harmful, so that few passes need all batches."""
         left = adapters
         for _ in range(self._plan.gate_passes if len(self.looks) > 1 else 0):
             if not left:
                 break
             self._progress(f"credit of {len(left)} at the first look")
-            now = self._credits(left, nodes, self._batches[: self.looks[0]])
+            now = self._credits(left, SCREEN_NODES, self._batches[: self.looks[0]])
             found |= now
             harmful = surely_harmful(now)
             if not harmful:
