@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from averager.merge import Gain, line_search, measure_gain
-from averager.release import list_files, next_release, write_merged_base
+from averager.merged_base import Merge, write_merged_base
+from averager.release import list_files, next_release
 from averager.selection import approved_hotkeys
 from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import ReleasePointer, pack
@@ -15,7 +16,7 @@ from hivetune.draws import draw_sequences
 from hivetune.errors import ConfigError, RejectedSubmission
 from hivetune.evaluation import Batch, make_batches
 from hivetune.files import write_atomically
-from hivetune.merging import merge_deltas, prepare, uniform_coefficients
+from hivetune.merging import merge_deltas, prepare_all, uniform_coefficients
 from hivetune.model import BaseModel, load_base, target_weights
 from hivetune.records import Contribution, MergeOutcome, MergeReport, Release, outcome_path
 from hivetune.releases import MANIFEST_NAME, Located, ReleaseFollower
@@ -80,7 +81,7 @@ class AveragerNode:
         base = load_base(base_folder)
         weights = target_weights(base.model, located.release.layout)
         scale = located.release.layout.scale
-        adapters = [prepare(one.hotkey, one.factors, weights, scale) for one in opened]
+        adapters = prepare_all({one.hotkey: one.factors for one in opened}, weights, scale)
         coefficients = uniform_coefficients(adapters)
         delta = merge_deltas(weights, adapters, coefficients, scale)
         beacon = self.ledger.block_hash(now.beacon_block)
@@ -94,7 +95,8 @@ class AveragerNode:
             return self._publish_nothing(located, now, "not_significant", report)
         folder = self.state / "next"
         shutil.rmtree(folder, ignore_errors=True)
-        files = list_files(write_merged_base(base_folder, delta, step, located.release.layout, folder))
+        merge = Merge(adapters=adapters, coefficients=coefficients, step=step, layout=located.release.layout)
+        files = list_files(write_merged_base(base_folder, merge, folder))
         return self._publish(next_release(located, files, report), folder, now, report)
 
     def _collect(self, located: Located, now: Round, metagraph: Metagraph) -> list[Opened]:

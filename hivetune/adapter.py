@@ -21,6 +21,7 @@ from hivetune.adapter_header import explain_header
 from hivetune.dora import Factors
 from hivetune.errors import RejectedSubmission
 from hivetune.records import AdapterLayout
+from hivetune.tensor_file import encode_header
 
 FILE_NAME = "adapter_model.safetensors"
 CONFIG_NAME = "adapter_config.json"
@@ -61,9 +62,7 @@ def header_bytes(layout: AdapterLayout, stamp: Stamp) -> bytes:
         end = start + _BYTES * _count(shape)
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
         start = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return encode_header(header)
 
 
 def file_size(layout: AdapterLayout, stamp: Stamp) -> int:

@@ -25,7 +25,8 @@ class Factors:
 class Shape:
     """What the factors do to the rows of one base weight, without any dense product."""
 
-    gain_O: Tensor  # g
+    gain_O: Tensor  # g, fp32
+    step_O: Tensor  # g - 1, rounded to fp32 after the subtraction: a gain in fp32 knows it only to 6e-8
     norm_squared: float  # ||D||_F^2
 
 
@@ -39,28 +40,6 @@ def dora_weight(base_OI: Tensor, factors: Factors, scale: float, into_OI: Tensor
 def dora_delta(base_OI: Tensor, factors: Factors, scale: float) -> Tensor:
     """The dense delta W' - W0, fp32."""
     return dora_weight(base_OI, factors, scale) - base_OI.float()
-
-
-def shape_of(base_OI: Tensor, factors: Factors, scale: float) -> Shape:
-    """Row gains and the delta's squared norm, in O(R (O + I) + R O I) and without an [O, I] temporary of B A.
-
-    ||D||^2 is summed as (g-1)^2 |w|^2 + 2 (g-1) g s <w, BA> + (g s)^2 |BA|^2 per row, which does not cancel for
-    small deltas as |W'|^2 - 2 <W', W0> + |W0|^2 does.
-    """
-    base_OI = base_OI.float()
-    base_squared_O = base_OI.square().sum(1).double()
-    cross_O = ((base_OI @ factors.down_RI.T) * factors.up_OR).sum(1).double()
-    gram_RR = factors.down_RI @ factors.down_RI.T
-    low_rank_squared_O = ((factors.up_OR @ gram_RR) * factors.up_OR).sum(1).double()
-    row_squared_O = base_squared_O + 2 * scale * cross_O + scale**2 * low_rank_squared_O
-    gain_O = _gain(factors.magnitude_O.double(), row_squared_O.clamp_min(0).sqrt())
-    step_O = gain_O - 1
-    squared_O = (
-        step_O.square() * base_squared_O
-        + 2 * step_O * gain_O * scale * cross_O
-        + (gain_O * scale).square() * low_rank_squared_O
-    )
-    return Shape(gain_O=gain_O.float(), norm_squared=float(squared_O.clamp_min(0).sum()))
 
 
 def inner_products(
@@ -81,15 +60,16 @@ def inner_products(
     """
     coefficients_M = outputs_NO.new_tensor([coefficient for coefficient, _, _ in adapters])
     gain_OM = torch.stack([shape.gain_O for _, _, shape in adapters], dim=1)
+    step_OM = torch.stack([shape.step_O for _, _, shape in adapters], dim=1)
     down_KI = torch.cat([factors.down_RI for _, factors, _ in adapters])
     up_OK = torch.cat([factors.up_OR for _, factors, _ in adapters], dim=1)
     products_OK = _projected(outputs_gradient_NO, inputs_NI, down_KI).mul_(up_OK)
     parts = products_OK.split([factors.up_OR.shape[1] for _, factors, _ in adapters], dim=1)
     low_rank_OM = torch.stack([part_OR.sum(1) for part_OR in parts], dim=1).mul_(scale * gain_OM)
     along_O = (outputs_gradient_NO * outputs_NO).sum(0) - position * (low_rank_OM @ coefficients_M)
-    stretch_O = 1 + position * ((gain_OM - 1) @ coefficients_M)
+    stretch_O = 1 + position * (step_OM @ coefficients_M)
     base_O1 = (along_O / stretch_O).unsqueeze(1)
-    found: list[float] = ((gain_OM - 1) * base_O1 + low_rank_OM).sum(0, dtype=torch.float64).tolist()
+    found: list[float] = (step_OM * base_O1 + low_rank_OM).sum(0, dtype=torch.float64).tolist()
     return found
 
 

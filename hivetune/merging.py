@@ -1,4 +1,4 @@
-"""Merging in delta space: merged = base + lambda * sum_i c_i D_i, fp32, in a fixed order.
+"""Merging in delta space: merged = base + lambda * sum_i c_i D_i, fp32, the same bits on any number of threads.
 
 Factors are never averaged: a product and a norm are not linear, so the mean of A, B and m is not the mean of deltas.
 Shapes: O = out features, I = in features.
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hivetune.dora import Factors, Shape, dora_delta, shape_of
+from hivetune.dora import Factors, Shape
 from hivetune.errors import RejectedSubmission
+from hivetune.layer_merge import Part, Take, merge_layers
+from hivetune.row_gains import measure_layers
 
 MAX_PARTS_RATIO = 10.0  # rounding then stays below 1e-5 of the base weight
 
@@ -28,26 +30,45 @@ class Adapter:
     norm: float  # Frobenius norm of the whole delta
 
 
-@torch.no_grad()
 def prepare(hotkey: str, factors: Mapping[str, Factors], weights: Mapping[str, Tensor], scale: float) -> Adapter:
     """Row gains and norm of a submission against the base's [O, I] weights.
 
     RejectedSubmission for factors whose product cannot be trusted in fp32: huge ones that cancel look small in one
     order of summation and not in another, so validators would disagree, and overflowing ones have no norm.
     """
-    for name, layer in factors.items():
-        check_conditioning(name, weights[name], layer, scale)
-    shapes = {name: shape_of(weights[name], layer, scale) for name, layer in factors.items()}
-    norm = math.sqrt(sum(shape.norm_squared for shape in shapes.values()))
-    if not math.isfinite(norm):
-        raise RejectedSubmission("not_finite", f"the delta's norm is {norm}")
-    return Adapter(hotkey=hotkey, factors=factors, shapes=shapes, norm=norm)
+    (adapter,) = prepare_all({hotkey: factors}, weights, scale)
+    return adapter
 
 
-def check_conditioning(name: str, base_OI: Tensor, factors: Factors, scale: float) -> None:
+@torch.no_grad()
+def prepare_all(
+    factors: Mapping[str, Mapping[str, Factors]],
+    weights: Mapping[str, Tensor],
+    scale: float,
+    threads: int | None = None,
+) -> list[Adapter]:
+    """`prepare` for the submissions of many hotkeys, bit for bit, in one pass over the base."""
+    measured = measure_layers(
+        {name: (base_OI, [layers[name] for layers in factors.values()]) for name, base_OI in weights.items()},
+        scale,
+        threads,
+    )
+    adapters = []
+    for index, (hotkey, layers) in enumerate(factors.items()):
+        for name, layer in layers.items():
+            check_conditioning(name, measured[name].base_squared ** 0.5, layer, scale)
+        shapes = {name: layer.shapes[index] for name, layer in measured.items()}
+        norm = math.sqrt(sum(shape.norm_squared for shape in shapes.values()))
+        if not math.isfinite(norm):
+            raise RejectedSubmission("not_finite", f"the delta's norm is {norm}")
+        adapters.append(Adapter(hotkey=hotkey, factors=layers, shapes=shapes, norm=norm))
+    return adapters
+
+
+def check_conditioning(name: str, base_norm: float, factors: Factors, scale: float) -> None:
     """RejectedSubmission unless the rank-one parts of s B A are together within a few times the base weight."""
     parts = scale * float((factors.up_OR.norm(dim=0) * factors.down_RI.norm(dim=1)).sum())
-    limit = MAX_PARTS_RATIO * float(base_OI.float().norm())
+    limit = MAX_PARTS_RATIO * base_norm
     if not parts <= limit:
         raise RejectedSubmission("ill_conditioned", f"{name}: parts of norm {parts:.3g}, limit {limit:.3g}")
 
@@ -69,25 +90,52 @@ def uniform_coefficients(adapters: Sequence[Adapter]) -> list[float]:
     return [min(1.0, median / adapter.norm) / len(adapters) if adapter.norm > 0 else 0.0 for adapter in adapters]
 
 
-@torch.no_grad()
-def merge_layer(base_OI: Tensor, parts: Sequence[tuple[float, Factors]], scale: float) -> Tensor:
-    """sum_i c_i D_i of one layer, fp32, accumulated in the order given."""
-    merged_OI = torch.zeros(base_OI.shape, dtype=torch.float32)
-    for coefficient, factors in parts:
-        merged_OI.add_(dora_delta(base_OI, factors, scale), alpha=coefficient)
+def merge_layer(
+    base_OI: Tensor, parts: Sequence[tuple[float, Factors]], scale: float, threads: int | None = None
+) -> Tensor:
+    """sum_i c_i D_i of one layer, fp32, summed in the order given."""
+    measured = measure_layers({"": (base_OI, [factors for _, factors in parts])}, scale, threads)[""]
+    shaped = [(c, factors, shape) for (c, factors), shape in zip(parts, measured.shapes, strict=True)]
+    merged_OI = torch.empty(base_OI.shape, dtype=torch.float32)
+    merge_layers([(base_OI, shaped, keep_rows(merged_OI))], scale, threads)
     return merged_OI
 
 
 def merge_deltas(
-    weights: Mapping[str, Tensor], adapters: Sequence[Adapter], coefficients: Sequence[float], scale: float
+    weights: Mapping[str, Tensor],
+    adapters: Sequence[Adapter],
+    coefficients: Sequence[float],
+    scale: float,
+    threads: int | None = None,
 ) -> dict[str, Tensor]:
-    """The merged delta of every adapted layer. Adapters must come in hotkey order: floating-point sums depend on it."""
+    """The merged delta of every adapted layer, from gains as the adapters hold them."""
+    check_order(adapters)
+    merged = {name: torch.empty(base_OI.shape, dtype=torch.float32) for name, base_OI in weights.items()}
+    layers = (
+        (base_OI, parts_of(name, adapters, coefficients), keep_rows(merged[name])) for name, base_OI in weights.items()
+    )
+    merge_layers(layers, scale, threads)
+    return merged
+
+
+def check_order(adapters: Sequence[Adapter]) -> None:
+    """ValueError unless adapters come in hotkey order: floating-point sums depend on it."""
     if [a.hotkey for a in adapters] != sorted(a.hotkey for a in adapters):
         raise ValueError("adapters must be sorted by hotkey")
-    return {
-        name: merge_layer(base_OI, [(c, a.factors[name]) for c, a in zip(coefficients, adapters, strict=True)], scale)
-        for name, base_OI in weights.items()
-    }
+
+
+def parts_of(name: str, adapters: Sequence[Adapter], coefficients: Sequence[float]) -> list[Part]:
+    """What every adapter brings to one layer."""
+    return [(c, a.factors[name], a.shapes[name]) for c, a in zip(coefficients, adapters, strict=True)]
+
+
+def keep_rows(merged_OI: Tensor) -> Take:
+    """Takes blocks into a whole tensor."""
+
+    def take(rows: slice, _base_BI: Tensor, merged_BI: Tensor) -> None:
+        merged_OI[rows] = merged_BI
+
+    return take
 
 
 @torch.no_grad()

@@ -21,12 +21,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from hivetune.dora import Factors
+from hivetune.dora import Factors, Shape
 from hivetune.evaluation import Batch, make_batches
 from hivetune.merging import Adapter, prepare
 from hivetune.model import BaseModel, find_targets, load_base, target_weights
 from hivetune.records import AdapterLayout, DataManifest, FileEntry, Release, RoundPlan, ScoringPlan
 from hivetune.releases import Located
+from hivetune.row_gains import measure_layers
 from miner.engine import PeftEngine
 from miner.trainer import pack_sequences
 from tests.contract.targets import ENDPOINT_VARIABLE, WASM_VARIABLE
@@ -171,6 +172,12 @@ def weights_of(base: BaseModel) -> dict[str, Tensor]:
 
 def admitted(base: BaseModel, hotkey: str, factors: Mapping[str, Factors]) -> Adapter:
     return prepare(hotkey, factors, weights_of(base), ALPHA / RANK)
+
+
+def shape_of(base_OI: Tensor, factors: Factors, scale: float) -> Shape:
+    """What one layer's factors do to one base weight."""
+    (shape,) = measure_layers({"": (base_OI, [factors])}, scale)[""].shapes
+    return shape
 
 
 def random_layer(base_OI: Tensor, *, seed: int = 0, size: float = 0.1, rank: int = RANK) -> Factors:

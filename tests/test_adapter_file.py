@@ -146,3 +146,20 @@ def test_values_at_the_edge_of_the_type_survive(tmp_path: Path) -> None:
     )
     write_adapter(tmp_path / FILE_NAME, layout, STAMP, {"x": edges})
     assert same_factors(read_adapter(tmp_path / FILE_NAME, layout, STAMP), {"x": edges})
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is no mapped file."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")]
+    return 1024 * int(line.split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
+def test_factors_stay_in_their_file_so_that_many_submissions_fit(tmp_path: Path) -> None:
+    targets = tuple(Target(module=f"m{i}", out_features=4096, in_features=512, transposed=False) for i in range(4))
+    layout = AdapterLayout(rank=256, alpha=1.0, rslora=False, targets=targets)
+    write_adapter(tmp_path / FILE_NAME, layout, STAMP, factors_for(layout))
+    before = anonymous_bytes()
+    kept = [read_adapter(tmp_path / FILE_NAME, layout, STAMP) for _ in range(4)]
+    assert len(kept) * file_size(layout, STAMP) > 70 << 20
+    assert anonymous_bytes() - before < 20 << 20

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hivetune.dora import Factors, dora_delta, dora_weight, inner_products, shape_of
+from hivetune.dora import Factors, dora_delta, dora_weight, inner_products
 from hivetune.model import BaseModel, load_base
 from hivetune.records import AdapterLayout
 from miner.engine import PeftEngine
-from tests.conftest import make_layout, random_factors, random_layer, untrained_layer, weights_of
+from tests.conftest import make_layout, random_factors, random_layer, shape_of, untrained_layer, weights_of
 
 SIZES = st.floats(0.001, 2.0)
 EXTENTS = st.integers(1, 12)

@@ -15,11 +15,12 @@ from hivetune.merging import (
     merge_layer,
     moved,
     prepare,
+    prepare_all,
     uniform_coefficients,
     weights_norm,
 )
 from hivetune.model import BaseModel, digest_of
-from tests.conftest import random_factors, random_layer, weights_of
+from tests.conftest import random_factors, random_layer, shape_of, weights_of
 
 SCALE = 2.0
 NORMS = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=9)
@@ -39,6 +40,104 @@ def toy_adapters(weights: dict[str, Tensor], count: int, *, size: float = 0.2) -
 
 def of_norm(hotkey: str, norm: float) -> Adapter:
     return Adapter(hotkey=hotkey, factors={}, shapes={}, norm=norm)
+
+
+def dense_delta(base_OI: Tensor, factors: Factors, scale: float) -> Tensor:
+    """W' - W0 in double precision, as the paper writes it."""
+    base_OI = base_OI.double()
+    direction_OI = base_OI + scale * factors.up_OR.double() @ factors.down_RI.double()
+    return factors.magnitude_O.double().unsqueeze(1) * direction_OI / direction_OI.norm(dim=1, keepdim=True) - base_OI
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.lists(st.tuples(st.floats(0.01, 1), st.integers(1, 6)), min_size=1, max_size=6),
+    st.sampled_from([1e-6, 1e-4, 1e-2, 0.1, 0.5]),
+    st.integers(0, 99),
+)
+def test_the_factored_form_agrees_with_dense_double_precision(
+    shape: tuple[int, int], parts: list[tuple[float, int]], size: float, seed: int
+) -> None:
+    """To 1e-5 of the deltas, however small they are."""
+    base_OI = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    layers = [random_layer(base_OI, seed=seed + i, size=size, rank=rank) for i, (_, rank) in enumerate(parts)]
+    merged_OI = merge_layer(base_OI, [(c, layer) for (c, _), layer in zip(parts, layers, strict=True)], SCALE)
+    deltas = [c * dense_delta(base_OI, layer, SCALE) for (c, _), layer in zip(parts, layers, strict=True)]
+    error = float((merged_OI.double() - sum(deltas)).norm())
+    assert error <= 1e-5 * sum(float(delta.norm()) for delta in deltas)
+
+
+def large_weights() -> dict[str, Tensor]:
+    """Several blocks of rows, and one that is smaller than the others."""
+    generator = torch.Generator().manual_seed(0)
+    return {"square": torch.randn(900, 700, generator=generator), "thin": torch.randn(33, 257, generator=generator)}
+
+
+def test_neither_threads_nor_company_change_a_bit() -> None:
+    weights = large_weights()
+    factors = {f"key-{seed}": random_factors(weights, seed=seed) for seed in range(3)}
+    alone = [prepare(hotkey, layers, weights, SCALE) for hotkey, layers in factors.items()]
+    coefficients = uniform_coefficients(alone)
+    expected = digest_of(merge_deltas(weights, alone, coefficients, SCALE, 1))
+    for threads in (1, 2, 3):
+        together = prepare_all(factors, weights, SCALE, threads)
+        assert [adapter.norm for adapter in together] == [adapter.norm for adapter in alone]
+        assert digest_of(merge_deltas(weights, together, coefficients, SCALE, threads)) == expected
+        layers = {
+            name: merge_layer(
+                base_OI, [(c, a.factors[name]) for c, a in zip(coefficients, alone, strict=True)], SCALE, threads
+            )
+            for name, base_OI in weights.items()
+        }
+        assert digest_of(layers) == expected
+
+
+def test_where_a_tensor_lies_changes_no_bit() -> None:
+    """Transposed as in GPT-2, or off alignment as in a mapped file."""
+    weights = large_weights()
+    factors = random_factors(weights)
+    expected = digest_of(merge_deltas(weights, [prepare("key", factors, weights, SCALE)], [1.0], SCALE))
+    for place in (lambda x: x.T.contiguous().T, off_alignment):
+        moved_weights = {name: place(base_OI) for name, base_OI in weights.items()}
+        layers = {
+            name: Factors(down_RI=place(f.down_RI), up_OR=place(f.up_OR), magnitude_O=f.magnitude_O)
+            for name, f in factors.items()
+        }
+        adapter = prepare("key", layers, moved_weights, SCALE)
+        assert digest_of(merge_deltas(moved_weights, [adapter], [1.0], SCALE)) == expected
+
+
+def off_alignment(tensor: Tensor) -> Tensor:
+    place = torch.empty(tensor.numel() + 3)[3:].view(tensor.shape)
+    return place.copy_(tensor)
+
+
+def test_gains_and_norms_are_those_of_one_layer_at_a_time() -> None:
+    weights = large_weights()
+    factors = random_factors(weights)
+    adapter = prepare("key", factors, weights, SCALE)
+    for name, base_OI in weights.items():
+        shape = shape_of(base_OI, factors[name], SCALE)
+        torch.testing.assert_close(adapter.shapes[name].gain_O, shape.gain_O, rtol=1e-6, atol=0)
+        torch.testing.assert_close(adapter.shapes[name].step_O, shape.gain_O - 1, rtol=0, atol=3e-7)
+        assert adapter.shapes[name].norm_squared == pytest.approx(shape.norm_squared, rel=1e-5)
+
+
+def test_a_zero_row_stays_zero() -> None:
+    base_OI = toy_weights()["wide"]
+    base_OI[2] = 0
+    layer = random_layer(base_OI)
+    layer.up_OR[2], layer.magnitude_O[2] = 0, 5.0
+    merged_OI = merge_layer(base_OI, [(1.0, layer), (0.5, layer)], SCALE)
+    assert torch.equal(merged_OI[2], torch.zeros(9))
+    assert bool(torch.isfinite(merged_OI).all())
+
+
+def test_nothing_merged_is_nothing_moved() -> None:
+    weights = toy_weights()
+    assert all(not delta_OI.any() for delta_OI in merge_deltas(weights, [], [], SCALE).values())
+    assert not merge_layer(weights["wide"], [], SCALE).any()
 
 
 @settings(max_examples=50)
