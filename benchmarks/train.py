@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import peft
 import torch
+import torch._dynamo
 import transformers
 from torch import Tensor, nn
 from torch.nn import functional
@@ -39,6 +40,7 @@ BATCH = (4, 256)  # sequences, tokens
 RANK, ALPHA = 16, 32.0
 LEARNING_RATE = 1e-4
 REFERENCE = "PEFT DoRA"
+RECOMPILE_LIMIT = 256  # the compiled ways share a block's code; at torch's own limit the later ones would run eagerly
 
 
 class Trainer(Protocol):
@@ -235,6 +237,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     sizes = QUICK_SIZES if options.quick else SIZES
     ways = [way for way in WAYS if options.way is None or way in options.way or way == REFERENCE]
     began = machine(1, ("torch", "transformers", "peft"))

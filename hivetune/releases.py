@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -97,6 +97,14 @@ class ReleaseFollower:
         if now is not None and set_at >= now.first_block and located.release.parent is not None:
             located = self._parent(located)
         return located, now
+
+    def history(self) -> Iterator[Located]:
+        """The current release, its parent, and so on down to release 0."""
+        located, _ = self.current()
+        yield located
+        while located.release.parent is not None:
+            located = self._parent(located)
+            yield located
 
     def base_folder(self, located: Located) -> Path:
         """The release's model on disk, fetched and verified on first use; older releases are removed."""
