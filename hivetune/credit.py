@@ -18,8 +18,7 @@ from hivetune.model import BaseModel
 from hivetune.taps import LayerTaps
 
 SCREEN_NODES = 1  # to tell whose credit is surely below zero
-NODES = 2
-MORE_NODES = 4  # where the path bends too much for two
+NODES = (2, 4, 8)  # more of them where the path bends too much for fewer
 
 
 def gauss_legendre(nodes: int) -> list[tuple[float, float]]:
@@ -36,7 +35,7 @@ def aumann_shapley(
     batches: Sequence[Batch],
     scale: float,
     *,
-    nodes: int = NODES,
+    nodes: int = NODES[0],
 ) -> np.ndarray:
     """Credits in nats, summed over each batch's tokens: [batches, adapters], float64.
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hivetune.credit import MORE_NODES, NODES, SCREEN_NODES, aumann_shapley
+from hivetune.credit import NODES, SCREEN_NODES, aumann_shapley
 from hivetune.dora import dora_weight
 from hivetune.errors import RejectedSubmission
 from hivetune.evaluation import Batch, losses
@@ -124,7 +124,7 @@ class Scorer:
         sound = [adapter for adapter in adapters if adapter.hotkey in solo]
         credit: dict[str, Estimate] = {}
         paid: list[Adapter] = []
-        for nodes in (NODES, MORE_NODES):
+        for nodes in NODES:
             merged_loss = error = None
             credit, merged = self._gate(sound, nodes)
             paid = [adapter for adapter in merged if credit[adapter.hotkey].lower > 0]
