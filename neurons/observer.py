@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import Pointer, ReceiptPointer, ReleasePointer
 from hivetune.errors import ConfigError, RetryableError
-from hivetune.records import MergeOutcome, Receipt, Release, outcome_path, receipt_path
+from hivetune.records import MergeOutcome, Receipt, Release, outcome_path
 from hivetune.releases import MANIFEST_NAME, read_pointers
 from hub.client import HubClient, NotOnHub
+from neurons.receipt_chain import receipts_back
 
 log = logging.getLogger(__name__)
 
@@ -98,18 +99,13 @@ class Observer:
             block = self.ledger.next_epoch_block(block)
 
     def _receipt(self, hotkey: str, pointer: ReceiptPointer, round_id: int) -> Receipt | None:
-        """The receipt of a round; the last one is checked against the chain, an earlier one is read as published."""
+        """The receipt of a round, held to the digests that lead to it from the chain."""
         if self.hub is None or round_id > pointer.round_id:
             return None
         if (hotkey, round_id) not in self._receipts:
             try:
-                data = self.hub.read_bytes(
-                    pointer.repo, pointer.revision, receipt_path(round_id), max_bytes=_MAX_RECORD_BYTES
-                )
-            except NotOnHub:
-                return None
-            if round_id == pointer.round_id and hashlib.sha256(data).hexdigest() != pointer.receipt_sha256:
-                log.warning("%s: the receipt of round %d is not the one on the chain", hotkey, round_id)
-                return None
-            self._receipts[hotkey, round_id] = Receipt.parse(data)
-        return self._receipts[hotkey, round_id]
+                for receipt in receipts_back(self.hub, pointer, round_id):
+                    self._receipts[hotkey, receipt.round_id] = receipt
+            except ConfigError as error:
+                log.warning("%s: %s", hotkey, error)
+        return self._receipts.get((hotkey, round_id))

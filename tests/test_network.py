@@ -228,12 +228,20 @@ def test_any_process_killed_in_any_phase_comes_back_and_the_next_round_completes
     assert len({submission.shard for submission in clean.submissions}) == 2
     assert clean.completeness_error == pytest.approx(0, abs=0.02)
     published = sum(result.release.published for result in results)
-    assert repeated(localnet, published)["same"]
+    assert repeated(localnet, "release", "verify", str(published))["same"]
+    assert repeated(localnet, "receipt", "verify") | {"validator": ""} == {
+        "validator": "",
+        "round": clean.round,
+        "receipts_in_chain": 1,
+        "entries": 2,
+        "not_repeatable": 0,
+        "true": True,
+    }
 
 
-def repeated(localnet: Localnet, number: int) -> dict[str, Any]:
-    """A release's merge repeated in another process with other threads, as anybody would."""
-    command = [sys.executable, "-m", "neurons.cli", "release", "verify", str(number), "--threads=3", "--json"]
+def repeated(localnet: Localnet, *words: str) -> dict[str, Any]:
+    """What was published repeated in another process with other threads, as anybody would."""
+    command = [sys.executable, "-m", "neurons.cli", *words, "--threads=3", "--json"]
     place = [f"--network={localnet.chain.url}", f"--netuid={localnet.ledger.netuid}", f"--hub={localnet.hub.url}"]
     run = subprocess.run([*command, *place], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr

@@ -5,30 +5,22 @@ Each finished part stands on disk or on the chain before the next begins, so a r
 
 import hashlib
 import logging
-import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chain.ledger import Ledger, Metagraph
+from chain.ledger import Ledger
 from chain.weight_setter import WeightSetter
 from hivetune.commitments import PROTOCOL, ReceiptPointer, pack, unpack
-from hivetune.corpus import read_split
-from hivetune.draws import draw_sequences
 from hivetune.errors import ConfigError, RejectedSubmission, RetryableError
-from hivetune.evaluation import Batch, make_batches
 from hivetune.files import write_atomically
-from hivetune.model import BaseModel, digest_of, load_base, target_weights
 from hivetune.records import Receipt, receipt_path
-from hivetune.releases import Located, OnChain, ReleaseFollower
+from hivetune.releases import Located, ReleaseFollower
 from hivetune.rounds import Round, round_by_id
 from hivetune.status import Report, Status
 from hivetune.submissions import SubmissionSource
 from hub.client import HubClient
-from validator.intake import Intake
 from validator.journal import Journal
-from validator.receipts import make_receipt
-from validator.scoring import Scorer, batch_tokens
+from validator.round_scoring import read_round, score_round
 
 log = logging.getLogger(__name__)
 
@@ -74,56 +66,17 @@ class ValidatorNode:
         return following.reveal_end + 1
 
     def _score(self, located: Located, now: Round) -> Receipt:
-        at_deadline = self.ledger.block_hash(now.deadline)
-        beacon = self.ledger.block_hash(now.beacon_block)
-        metagraph = self.ledger.metagraph(at_deadline)
-        commitments = submissions_of_round(metagraph, self.ledger.commitments(at_deadline), now)
-        self._say(now, f"loading release {located.release.number}")
-        base = load_base(self.follower.base_folder(located))
-        weights = target_weights(base.model, located.release.layout)
-        untouched = digest_of(weights)
-        self._say(now, f"admitting {len(commitments)} submissions")
-        folder = self.state / "submissions"
-        shutil.rmtree(folder, ignore_errors=True)
-        candidates = Intake(located, now, self.source, weights, folder).collect(commitments)
-        sequence_ids, batches = self._batches(located, base, beacon)
-        scorer = Scorer(
-            base,
-            weights,
-            batches,
-            located.release.layout.scale,
-            located.release.scoring,
-            lambda activity: self._say(now, activity),
-        )
-        admitted = [c.adapter for c in candidates if c.rejection is None and c.adapter is not None]
-        scores = scorer.score(admitted, Journal(self.state / "measured" / f"{now.round_id:06d}-{beacon[2:18]}.jsonl"))
-        if digest_of(weights) != untouched:
-            raise RuntimeError("scoring changed the base model in memory")
-        return make_receipt(
+        inputs = read_round(self.ledger, located, now)
+        return score_round(
+            inputs,
+            self.follower,
+            self.source,
             validator=self.ledger.hotkey,
             previous=self._previous_receipt(now),
-            located=located,
-            now=now,
-            beacon=beacon,
-            sequence_ids=sequence_ids,
-            batch_tokens=batch_tokens(batches),
-            candidates=candidates,
-            uids={neuron.hotkey: neuron.uid for neuron in metagraph.neurons},
-            scorer=scorer,
-            scores=scores,
+            submissions=self.state / "submissions",
+            measured=Journal(self.state / "measured" / f"{now.round_id:06d}-{inputs.beacon[2:18]}.jsonl"),
+            say=lambda activity: self._say(now, activity),
         )
-
-    def _batches(self, located: Located, base: BaseModel, beacon: str) -> tuple[list[int], list[Batch]]:
-        release = located.release
-        rows = read_split(self.follower.data_file(release, release.data.evaluation))
-        draws = draw_sequences(beacon, [row.domain for row in rows], [release.scoring.score_sequences])
-        batches = make_batches(
-            base.tokenizer,
-            [rows[index].text for index in draws[0]],
-            sequence_length=release.data.sequence_length,
-            batch_sequences=release.scoring.batch_sequences,
-        )
-        return draws[0], batches
 
     def _set_weights(self, receipt: Receipt, now: Round) -> None:
         """Weights of the paid; all to the owner, which burns them, when nobody earned anything."""
@@ -176,25 +129,3 @@ class ValidatorNode:
     def _say(self, now: Round, activity: str) -> None:
         log.info("round %d: %s", now.round_id, activity)
         self.report(Status(round_id=now.round_id, activity=activity))
-
-
-def submissions_of_round(metagraph: Metagraph, commitments: Mapping[str, OnChain], now: Round) -> dict[str, OnChain]:
-    """Commitments made in this round by registered hotkeys other than the owner's and the validators' pointers.
-
-    A pointer to a release or a receipt is another role's business, not a failed submission.
-    """
-    found = {}
-    for neuron in metagraph.neurons:
-        commitment = commitments.get(neuron.hotkey)
-        if commitment is None or commitment.block < now.first_block or neuron.hotkey == metagraph.owner_hotkey:
-            continue
-        if not _is_receipt(commitment.data):
-            found[neuron.hotkey] = commitment
-    return found
-
-
-def _is_receipt(data: bytes) -> bool:
-    try:
-        return isinstance(unpack(data), ReceiptPointer)
-    except RejectedSubmission:
-        return False

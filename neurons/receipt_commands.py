@@ -1,0 +1,142 @@
+"""`hivetune receipt`: what a validator says of a round, and whether it is true."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from chain.ledger import Ledger
+from hivetune.errors import ConfigError
+from hivetune.records import Entry, Receipt
+from hivetune.releases import Located, ReleaseFollower
+from hivetune.rounds import round_by_id
+from hub.client import HubClient, NotOnHub, RemoteFile
+from hub.revealed import RevealedFiles
+from neurons.output import make_table, say_aside, show
+from neurons.receipt_chain import receipt_pointer, receipts_back
+from neurons.receipt_options import ReceiptOptions, ReceiptVerifyOptions
+from validator.receipt_check import first_difference, unrepeatable
+from validator.round_scoring import read_round, score_round
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """What came of repeating a receipt's round."""
+
+    validator: str
+    round: int
+    receipts_in_chain: int  # from the newest to this one, each of the digest that the one after it names
+    entries: int
+    not_repeatable: int  # entries that hang on what the Hub showed at the time
+    true: bool
+
+
+class PinnedFiles(RevealedFiles):
+    """Submissions as they were when the validator fetched them: at the revisions that its receipt names."""
+
+    def __init__(self, hub: HubClient, entries: Mapping[str, str], *, download_s: float) -> None:
+        super().__init__(hub, download_s=download_s)
+        self._pinned_hub = hub
+        self._revisions = entries
+
+    def revealed(self, repo: str, path: str) -> tuple[str, RemoteFile] | None:
+        """The file at the named revision, or at the repository's head where the receipt names none."""
+        if repo not in self._revisions:
+            return super().revealed(repo, path)
+        try:
+            found = self._pinned_hub.describe(repo, self._revisions[repo], [path]).get(path)
+        except NotOnHub:
+            return None
+        return (self._revisions[repo], found) if found is not None else None
+
+
+def show_receipt(options: ReceiptOptions) -> None:
+    """Print a receipt whose digest the chain vouches for."""
+    ledger = Ledger(options.network, options.netuid, genesis_hash=options.genesis_hash)
+    receipt = _find(ledger, HubClient(options.hub), options)[-1]
+    value = json.loads(receipt.to_bytes())
+    show(value, lambda: _table(receipt), as_json=options.as_json)
+
+
+def verify_receipt(options: ReceiptVerifyOptions) -> None:
+    """Score the receipt's round again from the Hub and the chain alone; ConfigError names the first difference."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    ledger, hub = Ledger(options.network, options.netuid, genesis_hash=options.genesis_hash), HubClient(options.hub)
+    chained = _find(ledger, hub, options)
+    published = chained[-1]
+    with tempfile.TemporaryDirectory(prefix="hivetune-") as folder:
+        repeated = _repeat(published, ledger, hub, Path(folder), options.fetch_seconds)
+    if difference := first_difference(published, repeated):
+        raise ConfigError(f"the receipt of {published.validator} for round {published.round_id} lies: {difference}")
+    left_out = unrepeatable(published)
+    found = Verified(
+        validator=published.validator,
+        round=published.round_id,
+        receipts_in_chain=len(chained),
+        entries=len(published.entries),
+        not_repeatable=len(left_out),
+        true=True,
+    )
+    show(found, lambda: _sentence(found), as_json=options.as_json)
+
+
+def _repeat(published: Receipt, ledger: Ledger, hub: HubClient, folder: Path, fetch_s: float) -> Receipt:
+    follower = ReleaseFollower(ledger, hub, folder / "state")
+    located = _release(follower, published)
+    now = round_by_id(located.release.rounds, published.round_id)
+    inputs = read_round(ledger, located, now)
+    left_out = unrepeatable(published)
+    kept = {hotkey: one for hotkey, one in inputs.commitments.items() if hotkey not in left_out}
+    revisions = {entry.repo: entry.revision for entry in published.entries if entry.revision}
+    return score_round(
+        replace(inputs, commitments=kept),
+        follower,
+        PinnedFiles(hub, revisions, download_s=fetch_s),
+        validator=published.validator,
+        previous=published.previous,
+        submissions=folder / "submissions",
+        measured={},
+        say=say_aside,
+    )
+
+
+def _find(ledger: Ledger, hub: HubClient, options: ReceiptOptions) -> list[Receipt]:
+    """Receipts from the validator's newest to the one asked for."""
+    pointer = receipt_pointer(ledger, options.hotkey)
+    wanted = pointer.round_id if options.round is None else options.round
+    chained = list(receipts_back(hub, pointer, wanted))
+    if not chained or chained[-1].round_id != wanted:
+        raise ConfigError(f"{pointer.repo} has no receipt of round {wanted}, the last one is of {pointer.round_id}")
+    return chained
+
+
+def _release(follower: ReleaseFollower, published: Receipt) -> Located:
+    for located in follower.history():
+        if located.sha256 == published.release_sha256:
+            return located
+    raise ConfigError(f"the receipt names release {published.release_sha256[:16]}, which the owner never published")
+
+
+def _sentence(found: Verified) -> str:
+    skipped = f", {found.not_repeatable} hang on what the Hub showed then" if found.not_repeatable else ""
+    return (
+        f"round {found.round}, validator {found.validator[:8]}: all {found.entries} entries scored again and found true"
+        f"{skipped}; {found.receipts_in_chain} receipts in an unbroken chain"
+    )
+
+
+def _table(receipt: Receipt) -> Table:
+    columns = ["uid", "hotkey", "verdict", "alone", "credit", "at least", "weight"]
+    return make_table(columns, [_row(entry) for entry in receipt.entries], right=["uid", *columns[3:]], folds="verdict")
+
+
+def _row(entry: Entry) -> list[str]:
+    verdict = entry.verdict if not entry.reason else f"{entry.verdict}: {entry.reason}"
+    numbers = (entry.improvement, entry.credit, entry.lower)
+    shown = ["" if number is None else f"{number:+.4f}" for number in numbers]
+    return [str(entry.uid), entry.hotkey[:8], verdict, *shown, f"{entry.weight:.3f}"]

@@ -1,0 +1,27 @@
+"""The flags of `hivetune receipt`."""
+
+from pydantic import Field
+
+from hivetune.settings import SubnetSettings
+
+
+class ReceiptOptions(SubnetSettings):
+    """Whose receipt of which round."""
+
+    hub: str = Field(pattern=r"^https?://\S+$")
+    """URL of the Hub."""
+    hotkey: str = ""
+    """Hotkey of the validator; empty: the one with the largest stake."""
+    round: int | None = Field(default=None, ge=0)
+    """Round of the receipt; without it the last one."""
+    as_json: bool = False
+    """Print JSON."""
+
+
+class ReceiptVerifyOptions(ReceiptOptions):
+    """How to repeat it."""
+
+    fetch_seconds: float = Field(default=60.0, gt=0)
+    """Longest time one submission's download may take."""
+    threads: int = Field(default=0, ge=0)
+    """Threads for tensor work; 0 takes all cores."""

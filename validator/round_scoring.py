@@ -1,0 +1,124 @@
+"""A round's scoring from public inputs to a receipt: what a validator does, and what anybody does who repeats it."""
+
+import shutil
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from chain.ledger import Ledger, Metagraph
+from hivetune.commitments import ReceiptPointer, unpack
+from hivetune.corpus import read_split
+from hivetune.draws import draw_sequences
+from hivetune.errors import RejectedSubmission
+from hivetune.evaluation import Batch, make_batches
+from hivetune.model import BaseModel, digest_of, load_base, target_weights
+from hivetune.records import Receipt
+from hivetune.releases import Located, OnChain, ReleaseFollower
+from hivetune.rounds import Round
+from hivetune.submissions import SubmissionSource
+from validator.intake import Intake
+from validator.receipts import make_receipt
+from validator.scoring import Scorer, batch_tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundInputs:
+    """All that the chain says of a round."""
+
+    located: Located  # the release that the round starts from
+    now: Round
+    beacon: str
+    commitments: Mapping[str, OnChain]  # the submissions', as of the deadline
+    uids: Mapping[str, int]  # of everybody registered then
+
+
+def read_round(ledger: Ledger, located: Located, now: Round) -> RoundInputs:
+    """What stood on the chain at the round's deadline; RetryableError when its state is no longer kept."""
+    deadline = ledger.block_hash(now.deadline)
+    metagraph = ledger.metagraph(deadline)
+    return RoundInputs(
+        located=located,
+        now=now,
+        beacon=ledger.block_hash(now.beacon_block),
+        commitments=submissions_of_round(metagraph, ledger.commitments(deadline), now),
+        uids={neuron.hotkey: neuron.uid for neuron in metagraph.neurons},
+    )
+
+
+def score_round(
+    inputs: RoundInputs,
+    follower: ReleaseFollower,
+    source: SubmissionSource,
+    *,
+    validator: str,
+    previous: str | None,
+    submissions: Path,
+    measured: MutableMapping[str, tuple[float, ...]],
+    say: Callable[[str], None],
+) -> Receipt:
+    """Admit, score and pay every submission; `measured` as in `Scorer.score`. Empties `submissions` first."""
+    located, now = inputs.located, inputs.now
+    say(f"loading release {located.release.number}")
+    base = load_base(follower.base_folder(located))
+    weights = target_weights(base.model, located.release.layout)
+    untouched = digest_of(weights)
+    say(f"admitting {len(inputs.commitments)} submissions")
+    shutil.rmtree(submissions, ignore_errors=True)
+    candidates = Intake(located, now, source, weights, submissions).collect(inputs.commitments)
+    sequence_ids, batches = scoring_text(located, follower, base, inputs.beacon)
+    scorer = Scorer(base, weights, batches, located.release.layout.scale, located.release.scoring, say)
+    admitted = [c.adapter for c in candidates if c.rejection is None and c.adapter is not None]
+    scores = scorer.score(admitted, measured)
+    if digest_of(weights) != untouched:
+        raise RuntimeError("scoring changed the base model in memory")
+    return make_receipt(
+        validator=validator,
+        previous=previous,
+        located=located,
+        now=now,
+        beacon=inputs.beacon,
+        sequence_ids=sequence_ids,
+        batch_tokens=batch_tokens(batches),
+        candidates=candidates,
+        uids=inputs.uids,
+        scorer=scorer,
+        scores=scores,
+    )
+
+
+def scoring_text(
+    located: Located, follower: ReleaseFollower, base: BaseModel, beacon: str
+) -> tuple[list[int], list[Batch]]:
+    """The rows of the evaluation split that the beacon draws, and their batches."""
+    release = located.release
+    rows = read_split(follower.data_file(release, release.data.evaluation))
+    (drawn,) = draw_sequences(beacon, [row.domain for row in rows], [release.scoring.score_sequences])
+    batches = make_batches(
+        base.tokenizer,
+        [rows[index].text for index in drawn],
+        sequence_length=release.data.sequence_length,
+        batch_sequences=release.scoring.batch_sequences,
+    )
+    return drawn, batches
+
+
+def submissions_of_round(metagraph: Metagraph, commitments: Mapping[str, OnChain], now: Round) -> dict[str, OnChain]:
+    """Commitments made in this round by registered hotkeys other than the owner's and the validators' pointers.
+
+    A pointer to a release or a receipt is another role's business, not a failed submission.
+    """
+    found = {}
+    for neuron in metagraph.neurons:
+        commitment = commitments.get(neuron.hotkey)
+        if commitment is None or commitment.block < now.first_block or neuron.hotkey == metagraph.owner_hotkey:
+            continue
+        if not _is_receipt(commitment.data):
+            found[neuron.hotkey] = commitment
+    return found
+
+
+def _is_receipt(data: bytes) -> bool:
+    try:
+        return isinstance(unpack(data), ReceiptPointer)
+    except RejectedSubmission:
+        return False
