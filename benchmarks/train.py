@@ -1,19 +1,22 @@
 """Time and memory of a training step, PEFT's ways against ours: `python -m benchmarks.train [--quick] [--json FILE]`.
 
-All ways take turns in one process on one thread, so that a busy machine slows all of them; times are CPU time of the
-process, a ratio is the median over rounds of the ratio within a round. Rank 16 on all linear layers, 4 x 256 tokens.
-Saved activations are what autograd keeps for the backward pass beside parameters and buffers, every storage once.
+All ways take turns, each on one thread of a process of its own, so that a busy machine slows all of them and none
+finds another's compiled code; times are CPU time, a ratio is the median over rounds of the ratio within a round. Rank
+16 on all linear layers, 4 x 256 tokens. Saved activations are what autograd keeps for the backward pass beside
+parameters and buffers, every storage once.
 `frozen` is the model without an adapter, forward and backward to its inputs: products that no exact way goes without.
 """
 
 import argparse
 import json
+import multiprocessing
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,7 +43,7 @@ BATCH = (4, 256)  # sequences, tokens
 RANK, ALPHA = 16, 32.0
 LEARNING_RATE = 1e-4
 REFERENCE = "PEFT DoRA"
-RECOMPILE_LIMIT = 256  # the compiled ways share a block's code; at torch's own limit the later ones would run eagerly
+RECOMPILE_LIMIT = 256  # at torch's own limit of 8 the later blocks would run eagerly
 
 
 class Trainer(Protocol):
@@ -180,21 +183,53 @@ def step_s(trainer: Trainer, tokens: Tensor) -> float:
     return time.process_time() - start
 
 
-def measure(size: str, shape: tuple[int, int, int, int], dtype: str, ways: list[str], repeats: int) -> list[Row]:
+def serve(connection: Connection, shape: tuple[int, int, int, int], dtype: str, way: str) -> None:
+    """One way in its own process: at "step" a step and its CPU time, at "saved" what a step keeps, until "end"."""
+    torch.set_num_threads(1)
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     tokens = torch.randint(shape[3], BATCH, generator=torch.Generator().manual_seed(1))
-    bases = {way: new_base(shape, getattr(torch, dtype)) for way in ways}
-    trainers = {way: WAYS[way](base) for way, base in bases.items()}
-    first = {way: step_s(trainer, tokens) for way, trainer in trainers.items()}
+    base = new_base(shape, getattr(torch, dtype))
+    trainer = WAYS[way](base)
+    while (word := connection.recv()) != "end":
+        if word == "saved":
+            with counting_saved(base.model) as storages:
+                trainer.step([tokens], LEARNING_RATE)
+            connection.send(sum(storages.values()) / 2**20)
+        else:
+            connection.send(step_s(trainer, tokens))
+
+
+class Runner:
+    """The near end of a way's process."""
+
+    def __init__(self, shape: tuple[int, int, int, int], dtype: str, way: str) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self._connection, far = spawning.Pipe()
+        self._process = spawning.Process(target=serve, args=(far, shape, dtype, way), daemon=True)
+        self._process.start()
+        far.close()
+
+    def ask(self, word: str) -> float:
+        self._connection.send(word)
+        found: float = self._connection.recv()
+        return found
+
+    def end(self) -> None:
+        self._connection.send("end")
+        self._process.join()
+
+
+def measure(size: str, shape: tuple[int, int, int, int], dtype: str, ways: list[str], repeats: int) -> list[Row]:
+    runners = {way: Runner(shape, dtype, way) for way in ways}
+    first = {way: runner.ask("step") for way, runner in runners.items()}
     times: dict[str, list[float]] = {way: [] for way in ways}
     order = random.Random(0)
     for _ in range(repeats):
         for way in order.sample(ways, len(ways)):
-            times[way].append(step_s(trainers[way], tokens))
-    saved = {}
-    for way, trainer in trainers.items():
-        with counting_saved(bases[way].model) as storages:
-            trainer.step([tokens], LEARNING_RATE)
-        saved[way] = sum(storages.values()) / 2**20
+            times[way].append(runners[way].ask("step"))
+    saved = {way: runner.ask("saved") for way, runner in runners.items()}
+    for runner in runners.values():
+        runner.end()
     return [
         Row(
             size=size,
@@ -203,7 +238,7 @@ def measure(size: str, shape: tuple[int, int, int, int], dtype: str, ways: list[
             step_s=statistics.median(times[way]),
             spread=max(times[way]) / min(times[way]),
             times_reference=ratio(times[REFERENCE], times[way]),
-            tokens_per_s=tokens.numel() / statistics.median(times[way]),
+            tokens_per_s=BATCH[0] * BATCH[1] / statistics.median(times[way]),
             saved_mib=saved[way],
             saved_share=saved[way] / saved[REFERENCE],
             first_step_s=first[way],
@@ -236,8 +271,6 @@ def main() -> None:
     parser.add_argument("--way", action="append", choices=list(WAYS), help=f"only this way, beside {REFERENCE}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     sizes = QUICK_SIZES if options.quick else SIZES
     ways = [way for way in WAYS if options.way is None or way in options.way or way == REFERENCE]
     began = machine(1, ("torch", "transformers", "peft"))
