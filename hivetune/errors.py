@@ -6,6 +6,8 @@ HivetuneError
 └── RejectedSubmission   somebody else's submission is worth nothing: score zero, with a stable reason
 """
 
+from hivetune.printable import printable
+
 
 class HivetuneError(Exception):
     """Base of all errors raised on purpose."""
@@ -22,10 +24,12 @@ class RetryableError(HivetuneError):
 class RejectedSubmission(HivetuneError):  # noqa: N818 - a verdict, not a malfunction
     """A submission that scores zero.
 
-    `reason` is a stable word for receipts and reports; `detail` holds the value found and the limit.
+    `reason` is a stable word for receipts and reports; `detail` holds the value found and the limit, made printable,
+    because the value is a stranger's.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
+        detail = printable(detail)
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail

@@ -10,6 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from hivetune.printable import printable
+
 Justify = Literal["left", "right"]
 
 
@@ -44,7 +46,7 @@ def make_table(
         justify: Justify = "right" if name in right else "left"
         table.add_column(name, justify=justify, no_wrap=name != folds, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     return table
 
 

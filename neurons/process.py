@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from hivetune.printable import printable
 from hivetune.settings import NodeSettings
 from hivetune.status import Node, Report
 from neurons.daemon import Heartbeat, run, stopped_by_signals
@@ -33,10 +34,17 @@ def run_role(
         run(node, connections.ledger, heartbeat)
 
 
+class OneLine(logging.Formatter):
+    """An event stays on its line, whatever words of strangers are in it; only tracebacks take more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        return printable(super().formatMessage(record), 4000)
+
+
 def set_up_log() -> None:
     """One line an event on stderr; libraries speak only when something is wrong."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for package in ("hivetune", "chain", "hub", "miner", "validator", "averager", "neurons"):
         logging.getLogger(package).setLevel(logging.INFO)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from chain.ledger import Ledger, Neuron
 from hivetune.errors import ConfigError
+from hivetune.printable import printable
 from hivetune.records import Entry
 from hivetune.rounds import round_by_id
 from hub.client import HubClient
@@ -112,7 +113,7 @@ def rewards_table(rewards: list[Reward]) -> Table:
             f"{reward.dividends:.3f}",
             f"{reward.emission:.1f}",
             f"{reward.total_earned:.1f}",
-            f"{reward.file_sha256[:8]} {reward.verdict}".strip(),
+            printable(f"{reward.file_sha256[:8]} {reward.verdict}".strip()),
         )
     return table
 

@@ -4,6 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from hivetune.printable import printable
 from neurons.localnet.final import Final
 from neurons.results import RoundResult, SubmissionResult
 
@@ -69,9 +70,9 @@ def _row(submission: SubmissionResult, names: dict[str, str]) -> list[str | Text
     paid = submission.verdict == "paid"
     verdict = "paid" if paid else f"{submission.verdict}: {submission.reason}"
     return [
-        names.get(submission.hotkey, submission.hotkey[:10]),
+        names.get(submission.hotkey, printable(submission.hotkey[:10])),
         str(submission.shard),
-        Text(verdict, style=_GOOD if paid else _BAD),
+        Text(printable(verdict), style=_GOOD if paid else _BAD),
         _interval(submission.improvement, submission.improvement_lower, submission.improvement_upper),
         _interval(submission.credit, submission.lower, submission.upper),
         f"{submission.weight:.3f}",
@@ -91,5 +92,5 @@ def _release_line(result: RoundResult) -> str:
     agree = "validators agree" if result.validators_agree else "VALIDATORS DISAGREE"
     error = f", credits add up within {abs(result.completeness_error):.2%}" if result.completeness_error else ""
     if not release.published:
-        return f"no release: {release.reason} {gain}; {agree}{error}"
+        return f"no release: {printable(release.reason)} {gain}; {agree}{error}"
     return f"new release, merged at scale {release.scale}: {gain} nats; {agree}{error}"
