@@ -1,16 +1,20 @@
 """The records that travel: releases and receipts, frozen, strict, with canonical bytes and a digest.
 
-A record is read from strangers' bytes by `parse`, which refuses unknown fields, wrong types and non-finite numbers.
+A record is read from strangers' bytes by `parse`, which refuses unknown fields, wrong types, non-finite numbers and
+every form but the canonical one. Errors are few and hold no copies of the bytes: a kilobyte for each of a million
+bad items would stop the reader.
 """
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, FiniteFloat, Strict, ValidationError
+from pydantic_core import from_json
 
 from hivetune.commitments import is_repo
 from hivetune.errors import RetryableError
+from hivetune.printable import printable
 
 
 def _checked_repo(repo: str) -> str:
@@ -26,6 +30,8 @@ _NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 FileName = Annotated[str, Field(pattern=rf"^({_NAME}/)*{_NAME}$", max_length=200)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
+Item = TypeVar("Item")
+Items = Annotated[tuple[Item, ...], FailFast(), Strict(False)]  # not strict, so that JSON's lists are taken
 Verdict = Literal["paid", "unpaid", "rejected"]
 
 
@@ -61,11 +67,17 @@ class Record(BaseModel):
     def parse(cls, data: bytes) -> Self:
         """The record in a stranger's bytes; BadRecord says what is wrong with them."""
         try:
-            return cls.model_validate_json(data)
+            # Unknown fields are dropped here, without an error for each, and are then missing from the canonical bytes.
+            record = cls.model_validate(from_json(data, allow_inf_nan=False), extra="ignore")
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise BadRecord(f"{cls.__name__}: {where}: {first['msg']}") from None
+            raise BadRecord(f"{cls.__name__}: {printable(where)}: {printable(first['msg'])}") from None
+        except ValueError as error:
+            raise BadRecord(f"{cls.__name__}: not JSON: {printable(str(error))}") from None
+        if record.to_bytes() != data:
+            raise BadRecord(f"{cls.__name__}: unknown or repeated fields, or another form than the canonical one")
+        return record
 
 
 class FileEntry(Record):
@@ -91,7 +103,7 @@ class AdapterLayout(Record):
     rank: Positive
     alpha: Annotated[FiniteFloat, Field(gt=0)]
     rslora: bool  # scale = alpha / sqrt(rank) instead of alpha / rank
-    targets: Annotated[tuple[Target, ...], Field(min_length=1)]
+    targets: Annotated[Items[Target], Field(min_length=1)]
 
     @property
     def scale(self) -> float:
@@ -153,7 +165,7 @@ class MergeReport(Record):
     beacon: str  # hash of the first block after the round's deadline
     method: Literal["uniform"]
     scale: FiniteFloat  # lambda of the line search
-    contributions: tuple[Contribution, ...]
+    contributions: Items[Contribution]
     loss_before: FiniteFloat  # nats per token on the acceptance text
     loss_after: FiniteFloat
     improvement: FiniteFloat
@@ -176,7 +188,7 @@ class Release(Record):
     number: Count
     code_version: str
     parent: Parent | None  # None for release 0 alone
-    files: tuple[FileEntry, ...]  # of the base, in the manifest's own revision
+    files: Items[FileEntry]  # of the base, in the manifest's own revision
     layout: AdapterLayout
     data: DataManifest
     rounds: RoundPlan
@@ -213,7 +225,7 @@ class Entry(Record):
     upper: FiniteFloat | None
     norm: FiniteFloat | None  # of the delta, relative to the adapted weights
     weight: FiniteFloat  # of all weights, which sum to one or zero
-    batch_nats: tuple[FiniteFloat, ...]  # solo losses, batch by batch
+    batch_nats: Items[FiniteFloat]  # solo losses, batch by batch
 
 
 class Receipt(Record):
@@ -225,10 +237,10 @@ class Receipt(Record):
     previous: Sha256 | None  # digest of this validator's receipt before
     release_sha256: Sha256
     beacon: str
-    sequence_ids: tuple[Count, ...]  # rows of the evaluation split
-    batch_tokens: tuple[Count, ...]
-    base_batch_nats: tuple[FiniteFloat, ...]
+    sequence_ids: Items[Count]  # rows of the evaluation split
+    batch_tokens: Items[Count]
+    base_batch_nats: Items[FiniteFloat]
     base_loss: FiniteFloat
     merged_loss: FiniteFloat | None  # of the uniform merge of what is paid; None when nothing is
     completeness_error: FiniteFloat | None  # (sum of credits) / (base_loss - merged_loss) - 1
-    entries: tuple[Entry, ...]
+    entries: Items[Entry]
