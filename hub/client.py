@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_url
@@ -129,9 +129,11 @@ class HubClient:
         check_repo(repo)
 
         def ask() -> str:
-            return as_revision(self._api.repo_info(repo, repo_type=kind).sha)
+            # Without the list of its files, which is as long as the repository's owner makes it.
+            expand: Any = ["sha"]  # typed as one name, sent as it is
+            return as_revision(self._api.repo_info(repo, repo_type=kind, expand=expand).sha)
 
-        return self._run(f"head of {kind} {repo} on {self.url}", ask)
+        return self._run(f"head of {kind} {repo} on {self.url}", ask, max_body_bytes=_SLACK_BYTES)
 
     def describe(
         self, repo: str, revision: str, paths: Sequence[str], *, kind: RepoKind = "model"
@@ -265,7 +267,7 @@ class HubClient:
                 try:
                     return action()
                 except (*LIBRARY_FAILURES, RetryableError) as error:
-                    if isinstance(error, RuntimeError) and error.__cause__ is None:
+                    if type(error) is RuntimeError and error.__cause__ is None:
                         raise
                     failure = classify(error, what, write=write)
                     cause = None if failure is error else error

@@ -28,7 +28,7 @@ _ABSENT = (
     HFValidationError,
 )
 # What huggingface_hub lets through when an answer is not shaped as its API promises.
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 LIBRARY_FAILURES = (
     HfHubHTTPError,

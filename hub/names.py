@@ -25,9 +25,13 @@ def check_revision(revision: str) -> str:
     return revision
 
 
+def is_commit(revision: str) -> bool:
+    return _COMMIT.fullmatch(revision) is not None
+
+
 def check_commit(revision: str) -> str:
     """A branch or a tag can move; only a commit id names the same bytes for everybody."""
-    if _COMMIT.fullmatch(revision) is None:
+    if not is_commit(revision):
         raise NotOnHub(f"{revision!r} is not an immutable revision: want 40 hex digits")
     return revision
 

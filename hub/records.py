@@ -5,7 +5,7 @@ from typing import Literal
 
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
-from hub.names import check_commit
+from hub.names import is_commit
 
 RepoKind = Literal["model", "dataset"]
 
@@ -39,6 +39,6 @@ def as_remote_file(item: RepoFile | RepoFolder) -> RemoteFile | None:
 
 
 def as_revision(oid: str | None) -> str:
-    if oid is None:
-        raise ValueError("the Hub named no revision")
-    return check_commit(oid)
+    if not isinstance(oid, str) or not is_commit(oid):
+        raise ValueError(f"the Hub named {str(oid)[:80]!r} for a revision")
+    return oid

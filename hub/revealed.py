@@ -7,10 +7,15 @@ from hub.client import HubClient, NotOnHub, RemoteFile
 
 
 class RevealedFiles:
-    """Looks up and downloads single files of other people's repositories, each within its own time."""
+    """Looks up and downloads single files of other people's repositories, each within its own time.
 
-    def __init__(self, hub: HubClient, *, download_s: float) -> None:
+    A call that fails while the Hub answers for the node's own repository is the submission's own fault: an error would
+    stop the round for everybody. During an outage the error passes through, and the round is tried again.
+    """
+
+    def __init__(self, hub: HubClient, *, own_repo: str, download_s: float) -> None:
         self._hub = hub
+        self._own_repo = own_repo
         self._download_s = download_s
 
     def revealed(self, repo: str, path: str) -> tuple[str, RemoteFile] | None:
@@ -20,14 +25,24 @@ class RevealedFiles:
             found = self._hub.describe(repo, revision, [path]).get(path)
         except NotOnHub:
             return None
+        except RetryableError as error:
+            self._refuse_during_an_outage()
+            raise RejectedSubmission("download_failed", str(error)) from error
         return (revision, found) if found is not None else None
 
     def download(self, repo: str, revision: str, path: str, *, sha256: str, size: int, into: Path) -> Path:
-        """Fetch exactly these bytes. A download that fails while the Hub answers is the submission's own fault."""
+        """Fetch exactly these bytes."""
         try:
             return self._hub.fetch(
                 repo, revision, path, sha256=sha256, size=size, into=into, deadline_s=self._download_s
             )
         except RetryableError as error:
-            self._hub.head(repo)  # an outage raises here and is retried; otherwise this one file is to blame
-            raise RejectedSubmission("download_failed", str(error)[:200]) from error
+            self._refuse_during_an_outage()
+            raise RejectedSubmission("download_failed", str(error)) from error
+
+    def _refuse_during_an_outage(self) -> None:
+        """RetryableError unless the Hub answers; that there is no such repository yet is an answer, too."""
+        try:
+            self._hub.head(self._own_repo)
+        except NotOnHub:
+            return

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import Pointer, ReceiptPointer, ReleasePointer
 from hivetune.errors import ConfigError, RetryableError
-from hivetune.records import MergeOutcome, Receipt, Release, outcome_path
+from hivetune.records import BadRecord, MergeOutcome, Receipt, Release, outcome_path
 from hivetune.releases import MANIFEST_NAME, read_pointers
-from hub.client import HubClient, NotOnHub
+from hub.client import CorruptDownload, HubClient, NotOnHub
 from neurons.receipt_chain import receipts_back
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,6 @@ class Observer:
             try:
                 for receipt in receipts_back(self.hub, pointer, round_id):
                     self._receipts[hotkey, receipt.round_id] = receipt
-            except ConfigError as error:
-                log.warning("%s: %s", hotkey, error)
+            except (BadRecord, ConfigError, CorruptDownload) as bad:  # one validator's doing, which must not hide others'
+                log.warning("%s: the receipt of round %d cannot be read: %s", hotkey, round_id, bad)
         return self._receipts.get((hotkey, round_id))

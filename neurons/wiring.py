@@ -99,13 +99,14 @@ def build_validator(settings: "ValidatorSettings", connections: Connections, sta
     """A validator."""
     from validator.node import ValidatorNode
 
+    repo = connections.repo(settings.repo, f"{settings.wallet_hotkey}-receipts")
     return ValidatorNode(
         ledger=connections.ledger,
         weights=WeightSetter(connections.ledger, PendingReveals(state / "pending_reveals.json")),
         hub=connections.hub,
-        source=RevealedFiles(connections.hub, download_s=settings.fetch_seconds),
+        source=RevealedFiles(connections.hub, own_repo=repo, download_s=settings.fetch_seconds),
         follower=ReleaseFollower(connections.ledger, connections.hub, state),
-        repo=connections.repo(settings.repo, f"{settings.wallet_hotkey}-receipts"),
+        repo=repo,
         state=state,
         report=report,
     )
@@ -117,12 +118,13 @@ def build_averager(settings: "AveragerSettings", connections: Connections, state
 
     follower = ReleaseFollower(connections.ledger, connections.hub, state)
     current, _ = follower.current()
+    repo = settings.repo or current.repo
     return AveragerNode(
         ledger=connections.ledger,
         hub=connections.hub,
-        source=RevealedFiles(connections.hub, download_s=settings.fetch_seconds),
+        source=RevealedFiles(connections.hub, own_repo=repo, download_s=settings.fetch_seconds),
         follower=follower,
-        repo=settings.repo or current.repo,
+        repo=repo,
         state=state,
         report=report,
     )

@@ -5,11 +5,9 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from hub.client import CorruptDownload, HubClient, HubTrouble, NotOnHub, RemoteF
 from hub.server.app import RunningHub, running_hub
 from hub.server.routing import Limits
 from hub.server.tokens import mint_token
+from tests.strange_server import Answer, headers, server_that
 
 REVISION = "a" * 40
 CONTENT = bytes(range(256)) * 400
@@ -39,51 +38,6 @@ def alice(hub: RunningHub) -> HubClient:
 @pytest.fixture
 def bob(hub: RunningHub) -> HubClient:
     return HubClient(hub.url, token=mint_token(hub.root, "bob"))
-
-
-Answer = Callable[[socket.socket, str], None]
-
-
-@contextmanager
-def server_that(answer: Answer) -> Iterator[str]:
-    """A server on a real socket; `answer` gets each connection and the head of its first request."""
-    stopped = threading.Event()
-
-    def talk(connection: socket.socket) -> None:
-        with connection:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                received = connection.recv(4096)
-                if not received:
-                    return
-                head += received
-            try:
-                answer(connection, head.decode())
-            except OSError:
-                return  # the client hung up, as it should
-
-    def accept(listener: socket.socket) -> None:
-        while not stopped.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, args=(listener,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            stopped.set()
-            listener.shutdown(socket.SHUT_RDWR)
-
-
-def headers(length: int | None, status: str = "200 OK", **more: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", "Connection: close", *(f"{name}: {value}" for name, value in more.items())]
-    if length is not None:
-        lines.append(f"Content-Length: {length}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def fetch_from(url: str, into: Path, *, deadline_s: float = 3.0, size: int = len(CONTENT)) -> Path:

@@ -76,25 +76,25 @@ def info(call: Call) -> Response:
             lfs = {"lfs": {**fields["lfs"], "sha256": entry.sha256}} if isinstance(fields.get("lfs"), dict) else {}
             sibling |= {"size": entry.size, "blobId": entry.oid, **lfs}
         siblings.append(sibling)
-    return JSONResponse(
-        {
-            "_id": str(repo.id),
-            "id": repo.full_name,
-            "modelId": repo.full_name,
-            "author": repo.owner,
-            "sha": commit.oid,
-            "lastModified": commit.date,
-            "createdAt": repo.created,
-            "private": repo.private,
-            "gated": False,
-            "disabled": False,
-            "tags": [],
-            "downloads": 0,
-            "likes": 0,
-            "siblings": siblings,
-            "usedStorage": sum({entry.sha256: entry.size for entry in files.values()}.values()),
-        }
-    )
+    answer: dict[str, object] = {
+        "_id": str(repo.id),
+        "id": repo.full_name,
+        "modelId": repo.full_name,
+        "author": repo.owner,
+        "sha": commit.oid,
+        "lastModified": commit.date,
+        "createdAt": repo.created,
+        "private": repo.private,
+        "gated": False,
+        "disabled": False,
+        "tags": [],
+        "downloads": 0,
+        "likes": 0,
+        "siblings": siblings,
+        "usedStorage": sum({entry.sha256: entry.size for entry in files.values()}.values()),
+    }
+    asked = call.request.query_params.getlist("expand")
+    return JSONResponse({name: answer[name] for name in answer if not asked or name in ("_id", "id", *asked)})
 
 
 ROUTES = (
