@@ -111,7 +111,7 @@ def read_adapter(path: Path, layout: AdapterLayout, stamp: Stamp) -> dict[str, F
     expected = header_bytes(layout, stamp)
     with path.open("rb") as file:
         if file.read(len(expected)) != expected:
-            explain_header(path, tensor_shapes(layout), _metadata(stamp), len(expected))
+            explain_header(file, tensor_shapes(layout), _metadata(stamp), len(expected))
     size = path.stat().st_size
     if size != file_size(layout, stamp):
         raise RejectedSubmission("wrong_size", f"{size} bytes, want {file_size(layout, stamp)}")

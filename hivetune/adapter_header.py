@@ -2,32 +2,31 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from hivetune.errors import RejectedSubmission
 
 _SLACK = 4  # a header over this many times the expected length is not read at all
 _STAMP_REASONS = {"hotkey": "wrong_owner", "round": "wrong_round", "release": "wrong_release"}
-_PICKLE_STARTS = (b"\x80", b"PK\x03\x04")  # a pickle, and the zip that torch.save writes
+# A pickle of protocol 2 to 5, and the zip that torch.save writes.
+_PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
 def explain_header(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str], expected_bytes: int
+    file: BinaryIO, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str], expected_bytes: int
 ) -> NoReturn:
     """Raise RejectedSubmission with the first reason that this file is not the expected one.
 
     Reads at most a few times `expected_bytes`, whatever length the file claims.
     """
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if start.startswith(_PICKLE_STARTS) and length > _SLACK * expected_bytes:
-            raise RejectedSubmission("not_safetensors", "starts like a pickle or a zip archive")
-        if len(start) < 8 or length > _SLACK * expected_bytes:
-            raise RejectedSubmission("bad_header", f"header of {length} bytes, want {expected_bytes - 8}")
-        text = file.read(length)
-    header = _parse(text, length)
+    file.seek(0)
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if start.startswith(_PICKLE_STARTS) and length > _SLACK * expected_bytes:
+        raise RejectedSubmission("not_safetensors", "starts like a pickle or a zip archive")
+    if len(start) < 8 or length > _SLACK * expected_bytes:
+        raise RejectedSubmission("bad_header", f"header of {length} bytes, want {expected_bytes - 8}")
+    header = _parse(file.read(length), length)
     _check_metadata(header.pop("__metadata__", None), metadata)
     _check_names(header, shapes)
     offset = 0
