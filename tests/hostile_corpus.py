@@ -31,6 +31,7 @@ from tests.hostile_files import (
     tarred,
     twice,
     value,
+    with_fractions,
     without,
 )
 
@@ -115,7 +116,7 @@ STAMPS = (
     Hostile("no owner", "wrong_owner", stamp(hotkey=None)),
     Hostile("a list of owners", "wrong_owner", stamp(hotkey=["5Owner"])),
     Hostile("half a surrogate pair for an owner", "wrong_owner", stamp(hotkey="\ud800")),
-    Hostile("the round before", "wrong_round", stamp(round="0000000002")),
+    Hostile("the first round", "wrong_round", stamp(round="0000000000")),
     Hostile("the round as a number", "wrong_round", stamp(round=3)),
     Hostile("another release", "wrong_release", stamp(release="cd" * 32)),
     Hostile("another format", "bad_header", stamp(format="tf")),
@@ -129,7 +130,7 @@ TENSORS = (
     *(Hostile(f"shape {shape!r}"[:40], "wrong_shape", entry(shape=shape))
       for shape in ([5, 2], [], [1], [2], [2, 5, 1], [0, 10**15], [2**63, 2], [-2, -5], [10], None, "2x5", "\ud800",
                     "\x1b[2J\nE forged", {"0": 2}, [[2, 5]], ["2", "5"], ["a" * 1000], [1e999, 5])),
-    Hostile("a shape of fractions", "bad_header", entry(shape=[2.0, 5.0])),
+    Hostile("a shape of fractions", "bad_header", header(with_fractions)),
     *(Hostile(f"offsets {offsets!r}"[:40], "bad_offsets", entry(data_offsets=offsets))
       for offsets in ([0, 0], [4, 44], [0, 80], [-40, 0], [0, 2**70], [0.5, 40], "0:40", "\ud800", [0], None)),
     Hostile("two tensors over the same bytes", "bad_offsets", header(overlapping)),

@@ -170,6 +170,11 @@ def overlapping(found: Header, good: Good) -> None:
     found[good.names[3]]["data_offsets"] = found[good.names[0]]["data_offsets"]
 
 
+def with_fractions(found: Header, good: Good) -> None:
+    first = found[good.names[0]]
+    first["shape"] = [float(extent) for extent in first["shape"]]
+
+
 def swapped(found: Header, good: Good) -> Header:
     """Two tensors of one header change places, and their bytes do not."""
     names = ["__metadata__", good.names[1], good.names[0], *good.names[2:]]
