@@ -106,6 +106,6 @@ class Observer:
             try:
                 for receipt in receipts_back(self.hub, pointer, round_id):
                     self._receipts[hotkey, receipt.round_id] = receipt
-            except (BadRecord, ConfigError, CorruptDownload) as bad:  # one validator's doing, which must not hide others'
+            except (BadRecord, ConfigError, CorruptDownload) as bad:  # one validator's own doing
                 log.warning("%s: the receipt of round %d cannot be read: %s", hotkey, round_id, bad)
         return self._receipts.get((hotkey, round_id))

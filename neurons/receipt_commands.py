@@ -38,10 +38,10 @@ class Verified:
 class PinnedFiles(RevealedFiles):
     """Submissions as they were when the validator fetched them: at the revisions that its receipt names."""
 
-    def __init__(self, hub: HubClient, entries: Mapping[str, str], *, download_s: float) -> None:
-        super().__init__(hub, download_s=download_s)
+    def __init__(self, hub: HubClient, revisions: Mapping[str, str], *, own_repo: str, download_s: float) -> None:
+        super().__init__(hub, own_repo=own_repo, download_s=download_s)
         self._pinned_hub = hub
-        self._revisions = entries
+        self._revisions = revisions
 
     def revealed(self, repo: str, path: str) -> tuple[str, RemoteFile] | None:
         """The file at the named revision, or at the repository's head where the receipt names none."""
@@ -96,7 +96,7 @@ def _repeat(published: Receipt, ledger: Ledger, hub: HubClient, folder: Path, fe
     return score_round(
         replace(inputs, commitments=kept),
         follower,
-        PinnedFiles(hub, revisions, download_s=fetch_s),
+        PinnedFiles(hub, revisions, own_repo=located.repo, download_s=fetch_s),
         validator=published.validator,
         previous=published.previous,
         submissions=folder / "submissions",

@@ -39,7 +39,7 @@ from tests.test_intake import NOW, Fair, scaled
 from tests.test_selection import make_metagraph, make_neuron
 from tests.test_submissions import OnChain, Remote
 from validator.intake import check_norm
-from validator.node import submissions_of_round
+from validator.round_scoring import submissions_of_round
 from validator.scoring import Scorer, Scores, completeness_error, pay
 
 ROOT = Path(__file__).parent.parent
