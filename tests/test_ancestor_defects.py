@@ -21,7 +21,7 @@ from hivetune.dora import dora_delta
 from hivetune.draws import draw_sequences
 from hivetune.errors import RejectedSubmission
 from hivetune.evaluation import Batch, losses, report
-from hivetune.merging import Adapter, merge_deltas, uniform_coefficients
+from hivetune.merging import Adapter, merge_deltas, prepare, uniform_coefficients
 from hivetune.model import BaseModel, digest_of
 from hivetune.statistics import Estimate
 from hub.client import HubClient, NotOnHub
@@ -136,7 +136,7 @@ def test_s7_the_last_miner_alone_is_merged(seed: int) -> None:
 
 
 def _toy(hotkey: str, weights: dict[str, Tensor], seed: int) -> Adapter:
-    return Adapter(hotkey=hotkey, factors=random_factors(weights, seed=seed), shapes={}, norm=1.0)
+    return prepare(hotkey, random_factors(weights, seed=seed), weights, 2.0)
 
 
 def test_s8_the_base_is_measured_on_other_text_than_the_miners(llama: BaseModel, batches: list[Batch]) -> None:
