@@ -19,8 +19,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from chain.devnode.rpc import MAX_REQUEST_BYTES
 from chain.devnode.server import MAX_MESSAGE_BYTES, RunningDevnode, running_devnode
+from chain.devnode.session import MAX_NEW_BLOCKS
 from chain.devnode.store import Store
 from hivetune.errors import ConfigError
+from neurons.localnet.chain import MOST_AT_ONCE, DemoChain
 
 SERVE = """
 import sys
@@ -231,3 +233,12 @@ def test_the_method_list_is_complete(node: RunningDevnode) -> None:
     listed = node.request("rpc_methods", [])["methods"]  # type: ignore[index]
     assert {"dev_newBlock", "dev_reorg", "dev_setFaults", "dev_setStorage"} <= set(listed)
     assert "author_submitAndWatchExtrinsic" in listed
+
+
+def test_a_demo_on_a_slow_machine_skips_more_blocks_than_it_asks_for_at_once(tmp_path: Path) -> None:
+    assert MOST_AT_ONCE <= MAX_NEW_BLOCKS
+    with running_devnode(tmp_path / "chain.sqlite", block_time_s=0) as node:
+        chain = DemoChain.at(node.url)
+        before = int(node.request("chain_getHeader", [])["number"], 16)
+        chain.skip(MOST_AT_ONCE + 5)
+        assert int(node.request("chain_getHeader", [])["number"], 16) == before + MOST_AT_ONCE + 5

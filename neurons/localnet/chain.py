@@ -10,6 +10,7 @@ from chain.keys import keypair_from_uri
 from chain.subnet_admin import SubnetAdmin
 
 SUDO = "//Alice"  # the sudo key of development chains, and the account with their money
+MOST_AT_ONCE = 1_000  # blocks of a skip; a slow machine has rounds of ten thousands
 _SEAL_EVERY_S = 0.05
 
 
@@ -30,9 +31,10 @@ class DemoChain:
         return cls(url=url, on_demand=True)
 
     def skip(self, blocks: int) -> None:
-        """Lets blocks pass at once, where the chain can."""
-        if self.on_demand:
-            RunningDevnode(url=self.url).new_blocks(blocks)
+        """Lets blocks pass at once, where the chain can; many in several calls, because a chain makes only so many."""
+        node = RunningDevnode(url=self.url)
+        for start in range(0, blocks if self.on_demand else 0, MOST_AT_ONCE):
+            node.new_blocks(min(MOST_AT_ONCE, blocks - start))
 
     @contextmanager
     def hurried(self) -> Iterator[None]:
