@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import peft
+import safetensors.torch
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -27,7 +28,7 @@ from torch import Tensor
 from averager.genesis import DEFAULT_SCORING
 from benchmarks import candidates as round_of
 from benchmarks.machine import machine
-from hivetune.adapter import FILE_NAME, read_adapter
+from hivetune.adapter import CONFIG_NAME, FILE_NAME, read_adapter
 from hivetune.dora import Factors, dora_weight
 from hivetune.evaluation import Batch, losses, make_batches
 from hivetune.merging import Adapter, prepare
@@ -92,10 +93,18 @@ def cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def naive_nats(model: Any, folder: Path, batches: list[Batch]) -> list[float]:
     """Loaded with PEFT, measured with transformers' own loss, unloaded."""
-    adapted = peft.PeftModel.from_pretrained(model, folder).eval()
+    adapted = peft_model(model, folder)
     nats = plain_nats(adapted, batches)
     adapted.unload()
     return nats
+
+
+def peft_model(model: Any, folder: Path) -> Any:
+    """The adapter of a folder on the model, as PEFT puts it there."""
+    config = peft.LoraConfig(**json.loads((folder / CONFIG_NAME).read_text()))
+    adapted = peft.get_peft_model(model, config)
+    peft.set_peft_model_state_dict(adapted, safetensors.torch.load_file(folder / FILE_NAME))
+    return adapted.eval()
 
 
 @torch.no_grad()
@@ -227,7 +236,7 @@ def measure_cost(root: Path, base_folder: Path, batches: list[Batch], repeats: i
     weights = target_weights(base.model, round_of.layout_of(base))
     scale = round_of.layout_of(base).scale
     folder, thousands = root / "candidate", batches[0].predicted / 1000
-    naive_load_s, adapted = cpu_s(lambda: peft.PeftModel.from_pretrained(other.model, folder).eval())
+    naive_load_s, adapted = cpu_s(lambda: peft_model(other.model, folder))
 
     def load() -> dict[str, Tensor]:
         adapter = adapter_of(folder, base, weights)
