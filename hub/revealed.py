@@ -1,9 +1,13 @@
 """Strangers' revealed files, as the submission checks read them: absent, there, or the Hub's own trouble."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from hivetune.errors import RejectedSubmission, RetryableError
-from hub.client import HubClient, NotOnHub, RemoteFile
+from hub.client import HubClient, HubTrouble, NotOnHub, RemoteFile
+
+Answer = TypeVar("Answer")
 
 
 class RevealedFiles:
@@ -20,25 +24,43 @@ class RevealedFiles:
 
     def revealed(self, repo: str, path: str) -> tuple[str, RemoteFile] | None:
         """The file's revision and entry at the repository's head; None when the Hub says there is no such file."""
-        try:
-            revision = self._hub.head(repo)
-            found = self._hub.describe(repo, revision, [path]).get(path)
-        except NotOnHub:
-            return None
-        except RetryableError as error:
-            self._refuse_during_an_outage()
-            raise RejectedSubmission("download_failed", str(error)) from error
-        return (revision, found) if found is not None else None
+
+        def look_up() -> tuple[str, RemoteFile] | None:
+            try:
+                revision = self._hub.head(repo)
+                found = self._hub.describe(repo, revision, [path]).get(path)
+            except NotOnHub:
+                return None
+            return (revision, found) if found is not None else None
+
+        return self._judged(look_up)
 
     def download(self, repo: str, revision: str, path: str, *, sha256: str, size: int, into: Path) -> Path:
         """Fetch exactly these bytes."""
-        try:
+
+        def fetch() -> Path:
             return self._hub.fetch(
                 repo, revision, path, sha256=sha256, size=size, into=into, deadline_s=self._download_s
             )
+
+        return self._judged(fetch)
+
+    def _judged(self, call: Callable[[], Answer]) -> Answer:
+        """What the call gives, or whose fault it is that it gives nothing."""
+        try:
+            return call()
+        except HubTrouble:
+            self._refuse_during_an_outage()  # one that has just ended is nobody's fault either: once more
         except RetryableError as error:
-            self._refuse_during_an_outage()
-            raise RejectedSubmission("download_failed", str(error)) from error
+            raise self._rejection(error) from error
+        try:
+            return call()
+        except RetryableError as error:
+            raise self._rejection(error) from error
+
+    def _rejection(self, error: RetryableError) -> RejectedSubmission:
+        self._refuse_during_an_outage()
+        return RejectedSubmission("download_failed", str(error))
 
     def _refuse_during_an_outage(self) -> None:
         """RetryableError unless the Hub answers; that there is no such repository yet is an answer, too."""

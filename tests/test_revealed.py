@@ -24,7 +24,7 @@ OWN = "validator/receipts"  # does not exist yet, which the Hub says
 
 
 def silent(peer: socket.socket, _: str) -> None:
-    peer.recv(1)  # until the client hangs up
+    peer.recv(1)  # until the client hangs up: a client without a deadline would wait for ever
 
 
 def dripping_head(peer: socket.socket, _: str) -> None:
@@ -139,10 +139,8 @@ def source_at(url: str) -> RevealedFiles:
 def check_that_only_mallory_pays(hub: RunningHub, into: Path, chooses: Callable[[str], Answer | None]) -> None:
     with hub_where(hub.url, chooses) as url:
         source = source_at(url)
-        started = time.monotonic()
         with pytest.raises(RejectedSubmission) as caught:
             open_file(source, "mallory/x", into)
-        assert time.monotonic() - started < 5  # far from any wait that a Hub could ask for
         assert caught.value.reason == "download_failed"
         assert open_file(source, "alice/x", into) == CONTENT
     assert [path.name for path in into.iterdir() if path.suffix != ".part"] == ["alice"]
@@ -169,6 +167,21 @@ def test_an_outage_of_the_hub_rejects_nobody(hub: RunningHub, tmp_path: Path, na
             open_file(source, "alice/x", tmp_path)
         down = False
         assert open_file(source, "alice/x", tmp_path) == CONTENT
+
+
+@pytest.mark.parametrize("where", ["/api/models/alice/", "/alice/x/resolve/"])
+def test_an_outage_that_ends_before_it_is_noticed_rejects_nobody(hub: RunningHub, tmp_path: Path, where: str) -> None:
+    """It ends between the failure and the question whether the Hub answers."""
+    down = True
+
+    def comes_back(line: str) -> Answer | None:
+        nonlocal down
+        down = down and OWN not in line
+        return resetting if down and where in line else None
+
+    with hub_where(hub.url, comes_back) as url:
+        assert open_file(source_at(url), "alice/x", tmp_path) == CONTENT
+    assert not down
 
 
 def test_a_hub_that_goes_down_during_a_download_rejects_nobody(hub: RunningHub, tmp_path: Path) -> None:
