@@ -104,7 +104,7 @@ class Observer:
             return None
         if (hotkey, round_id) not in self._receipts:
             try:
-                for receipt in receipts_back(self.hub, pointer, round_id):
+                for receipt in receipts_back(self.hub, hotkey, pointer, round_id):
                     self._receipts[hotkey, receipt.round_id] = receipt
             except (BadRecord, ConfigError, CorruptDownload) as bad:  # one validator's own doing
                 log.warning("%s: the receipt of round %d cannot be read: %s", hotkey, round_id, bad)

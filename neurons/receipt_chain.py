@@ -13,21 +13,22 @@ from hub.client import HubClient, NotOnHub
 _MAX_RECEIPT_BYTES = 16 << 20
 
 
-def receipt_pointer(ledger: Ledger, validator: str) -> ReceiptPointer:
-    """What a validator's hotkey points to; without a hotkey the one of the largest stake that points to a receipt."""
+def receipt_pointer(ledger: Ledger, validator: str) -> tuple[str, ReceiptPointer]:
+    """A validator's hotkey and what it points to; for "" the largest stake's that points to a receipt."""
     pointers = {hotkey: pointer for hotkey, (pointer, _) in read_pointers(ledger.commitments()).items()}
     neurons = sorted(ledger.metagraph().neurons, key=lambda neuron: -neuron.stake_rao)
     for neuron in neurons:
         pointer = pointers.get(neuron.hotkey)
         if validator in ("", neuron.hotkey) and isinstance(pointer, ReceiptPointer):
-            return pointer
+            return neuron.hotkey, pointer
     raise ConfigError(f"{validator or 'nobody'} points to a receipt on subnet {ledger.netuid}")
 
 
-def receipts_back(hub: HubClient, pointer: ReceiptPointer, last_round: int) -> Iterator[Receipt]:
+def receipts_back(hub: HubClient, validator: str, pointer: ReceiptPointer, last_round: int) -> Iterator[Receipt]:
     """Receipts from the newest to round `last_round`, each of the digest that the chain or the next one names.
 
-    ConfigError names the first break. Rounds without a receipt, in which the validator was away, are passed over.
+    ConfigError names the first break, and whoever points to somebody else's receipt. Rounds without a receipt, in which
+    the validator was away, are passed over.
     """
     expected: str | None = pointer.receipt_sha256
     for round_id in range(pointer.round_id, last_round - 1, -1):
@@ -45,5 +46,10 @@ def receipts_back(hub: HubClient, pointer: ReceiptPointer, last_round: int) -> I
         receipt = Receipt.parse(data)
         if receipt.round_id != round_id:
             raise ConfigError(f"{pointer.repo}: the receipt of round {round_id} is of round {receipt.round_id}")
+        if receipt.validator != validator:
+            raise ConfigError(
+                f"{pointer.repo}: the receipt of round {round_id} is of {receipt.validator}, "
+                f"and {validator} points to it"
+            )
         yield receipt
         expected = receipt.previous

@@ -107,9 +107,9 @@ def _repeat(published: Receipt, ledger: Ledger, hub: HubClient, folder: Path, fe
 
 def _find(ledger: Ledger, hub: HubClient, options: ReceiptOptions) -> list[Receipt]:
     """Receipts from the validator's newest to the one asked for."""
-    pointer = receipt_pointer(ledger, options.hotkey)
+    validator, pointer = receipt_pointer(ledger, options.hotkey)
     wanted = pointer.round_id if options.round is None else options.round
-    chained = list(receipts_back(hub, pointer, wanted))
+    chained = list(receipts_back(hub, validator, pointer, wanted))
     if not chained or chained[-1].round_id != wanted:
         raise ConfigError(f"{pointer.repo} has no receipt of round {wanted}, the last one is of {pointer.round_id}")
     return chained

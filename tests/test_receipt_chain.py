@@ -41,8 +41,8 @@ def chained() -> tuple[Shelf, ReceiptPointer]:
 
 def test_receipts_come_newest_first_and_rounds_away_are_passed_over(chained: tuple[Shelf, ReceiptPointer]) -> None:
     shelf, pointer = chained
-    assert [found.round_id for found in receipts_back(shelf, pointer, 0)] == [6, 4, 3]
-    assert [found.round_id for found in receipts_back(shelf, pointer, 4)] == [6, 4]
+    assert [found.round_id for found in receipts_back(shelf, "5Val", pointer, 0)] == [6, 4, 3]
+    assert [found.round_id for found in receipts_back(shelf, "5Val", pointer, 4)] == [6, 4]
 
 
 def test_a_flipped_byte_anywhere_is_found(chained: tuple[Shelf, ReceiptPointer]) -> None:
@@ -51,18 +51,25 @@ def test_a_flipped_byte_anywhere_is_found(chained: tuple[Shelf, ReceiptPointer])
         for index in range(0, len(data), 7):
             flipped = data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :]
             with pytest.raises(HivetuneError, match="has sha256"):
-                list(receipts_back(Shelf({**shelf.files, path: flipped}), pointer, 0))
+                list(receipts_back(Shelf({**shelf.files, path: flipped}), "5Val", pointer, 0))
 
 
 def test_a_receipt_that_the_chain_names_and_nobody_can_read_is_a_break(chained: tuple[Shelf, ReceiptPointer]) -> None:
     shelf, pointer = chained
     del shelf.files[receipt_path(6)]
     with pytest.raises(HivetuneError, match="no receipt of round 6"):
-        list(receipts_back(shelf, pointer, 0))
+        list(receipts_back(shelf, "5Val", pointer, 0))
 
 
 def test_a_receipt_under_another_round_s_name_is_a_break(chained: tuple[Shelf, ReceiptPointer]) -> None:
     shelf, pointer = chained
     shelf.files[receipt_path(5)] = shelf.files[receipt_path(4)]
     with pytest.raises(HivetuneError, match="round 5 is of round 4"):
-        list(receipts_back(shelf, pointer, 0))
+        list(receipts_back(shelf, "5Val", pointer, 0))
+
+
+def test_a_validator_that_points_to_anothers_receipt_is_named(chained: tuple[Shelf, ReceiptPointer]) -> None:
+    """Otherwise whoever copies weights could copy the account of them too, and be found true."""
+    shelf, pointer = chained
+    with pytest.raises(HivetuneError, match="is of 5Val, and 5Copier points to it"):
+        list(receipts_back(shelf, "5Copier", pointer, 0))
