@@ -1,7 +1,8 @@
 """Strangers' revealed files, as the submission checks read them: absent, there, or the Hub's own trouble."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from hivetune.errors import RejectedSubmission, RetryableError
@@ -15,19 +16,23 @@ class RevealedFiles:
 
     A call that fails while the Hub answers for the node's own repository is the submission's own fault: an error would
     stop the round for everybody. During an outage the error passes through, and the round is tried again.
+    `revisions` pins repositories to how they were; the others are looked up at their heads.
     """
 
-    def __init__(self, hub: HubClient, *, own_repo: str, download_s: float) -> None:
+    def __init__(
+        self, hub: HubClient, *, own_repo: str, download_s: float, revisions: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._hub = hub
+        self._revisions = revisions
         self._own_repo = own_repo
         self._download_s = download_s
 
     def revealed(self, repo: str, path: str) -> tuple[str, RemoteFile] | None:
-        """The file's revision and entry at the repository's head; None when the Hub says there is no such file."""
+        """The file's revision and entry; None when the Hub says there is no such file."""
 
         def look_up() -> tuple[str, RemoteFile] | None:
             try:
-                revision = self._hub.head(repo)
+                revision = self._revisions.get(repo) or self._hub.head(repo)
                 found = self._hub.describe(repo, revision, [path]).get(path)
             except NotOnHub:
                 return None

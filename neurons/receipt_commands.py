@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hivetune.errors import ConfigError
 from hivetune.records import Entry, Receipt
 from hivetune.releases import Located, ReleaseFollower
 from hivetune.rounds import round_by_id
-from hub.client import HubClient, NotOnHub, RemoteFile
+from hub.client import HubClient
 from hub.revealed import RevealedFiles
 from neurons.output import make_table, say_aside, show
 from neurons.receipt_chain import receipt_pointer, receipts_back
@@ -33,25 +32,6 @@ class Verified:
     entries: int
     not_repeatable: int  # entries that hang on what the Hub showed at the time
     true: bool
-
-
-class PinnedFiles(RevealedFiles):
-    """Submissions as they were when the validator fetched them: at the revisions that its receipt names."""
-
-    def __init__(self, hub: HubClient, revisions: Mapping[str, str], *, own_repo: str, download_s: float) -> None:
-        super().__init__(hub, own_repo=own_repo, download_s=download_s)
-        self._pinned_hub = hub
-        self._revisions = revisions
-
-    def revealed(self, repo: str, path: str) -> tuple[str, RemoteFile] | None:
-        """The file at the named revision, or at the repository's head where the receipt names none."""
-        if repo not in self._revisions:
-            return super().revealed(repo, path)
-        try:
-            found = self._pinned_hub.describe(repo, self._revisions[repo], [path]).get(path)
-        except NotOnHub:
-            return None
-        return (self._revisions[repo], found) if found is not None else None
 
 
 def show_receipt(options: ReceiptOptions) -> None:
@@ -96,7 +76,7 @@ def _repeat(published: Receipt, ledger: Ledger, hub: HubClient, folder: Path, fe
     return score_round(
         replace(inputs, commitments=kept),
         follower,
-        PinnedFiles(hub, revisions, own_repo=located.repo, download_s=fetch_s),
+        RevealedFiles(hub, own_repo=located.repo, download_s=fetch_s, revisions=revisions),
         validator=published.validator,
         previous=published.previous,
         submissions=folder / "submissions",

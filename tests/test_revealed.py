@@ -258,3 +258,18 @@ def test_nothing_but_the_one_file_is_asked_for(hub: RunningHub, tmp_path: Path) 
     assert listing == f"/api/models/eve/x/paths-info/{revision}"
     assert file == f"/eve/x/resolve/{revision}/{PATH}"
     assert all("evil" not in path and "config" not in path for path in stored)
+
+
+def test_a_pinned_repository_is_seen_as_it_was(hub: RunningHub) -> None:
+    client = HubClient(hub.url, token=mint_token(hub.root, "zoe"))
+    client.ensure_repo("zoe/x")
+    then = client.publish("zoe/x", {PATH: CONTENT}, message="round 2")
+    client.publish("zoe/x", {PATH: CONTENT + b"!"}, message="another file in its place")
+    source = RevealedFiles(HubClient(hub.url), own_repo=OWN, download_s=5.0, revisions={"zoe/x": then})
+    now = RevealedFiles(HubClient(hub.url), own_repo=OWN, download_s=5.0).revealed("zoe/x", PATH)
+    pinned = source.revealed("zoe/x", PATH)
+    assert pinned is not None
+    assert now is not None
+    assert (pinned[0], pinned[1].size) == (then, len(CONTENT))
+    assert now[1].size == len(CONTENT) + 1
+    assert source.revealed("alice/x", PATH) is not None
