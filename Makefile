@@ -4,7 +4,7 @@
 #   make demo ARGS="--rounds 3 --json demo.json"
 #   make demo-subtensor SUBTENSOR_RUNTIME_WASM=FILE   the demo on a real Subtensor runtime
 #   make test                                   checks, then all tests
-#   make bench                                  every benchmark, half an hour; ARGS=--quick for a look
+#   make bench                                  every benchmark, more than an hour; ARGS=--quick for a look
 #
 # TORCH_INDEX names one more package index, searched for torch alone. On Linux the default index serves a CUDA build of
 # several gigabytes; with the URL of PyTorch's own index of CPU wheels here the download is about 200 MB.

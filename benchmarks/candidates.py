@@ -5,11 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models
-from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from hivetune.adapter import CONFIG_NAME, FILE_NAME, Stamp, peft_config, write_adapter
 from hivetune.corpus import Document
@@ -20,6 +18,7 @@ from miner.fast_engine import FastEngine
 from miner.trainer import pack_sequences
 from neurons.localnet.assets import prepare_base, prepare_documents
 from neurons.localnet.options import DEFAULT_BASE, DEFAULT_CORPUS
+from tests.conftest import byte_tokenizer
 
 CACHE = Path(".cache/hivetune")
 STAMP = Stamp(hotkey="5Benchmark", round_id=0, release_sha256="0" * 64)
@@ -57,7 +56,7 @@ def train_small_base(folder: Path, documents: Sequence[Document]) -> None:
         intermediate_size=512, max_position_embeddings=256, bos_token_id=None, eos_token_id=256,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    base = BaseModel(model=model, tokenizer=_byte_tokenizer())
+    base = BaseModel(model=model, tokenizer=byte_tokenizer())
     sequences_NT = pack_sequences(base.tokenizer, [document.text for document in documents], SEQUENCE_LENGTH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95))
     for step, rows in enumerate(_draws(len(sequences_NT), 16, BASE_STEPS)):
@@ -117,11 +116,3 @@ def _draws(count: int, size: int, steps: int, seed: int = 0) -> Iterator[list[in
 def _loss(model: LlamaForCausalLM, tokens_BT: Tensor) -> Tensor:
     logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
     return functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), tokens_BT[:, 1:].flatten())
-
-
-def _byte_tokenizer() -> PreTrainedTokenizerFast:
-    alphabet = sorted(ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate([*alphabet, "<eos>"])}, merges=[]))
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")

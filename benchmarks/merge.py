@@ -36,10 +36,10 @@ from averager.merged_base import mapped_weights
 from benchmarks.machine import machine
 from hivetune.dora import Factors, dora_delta
 from hivetune.files import sha256_of
-from hivetune.merging import Adapter, merge_layer, uniform_coefficients
+from hivetune.merging import Adapter, uniform_coefficients
 from hivetune.model import find_targets
 from hivetune.records import AdapterLayout
-from tests.merge_process import STEP, adapter_files, layout_in, merge_into, open_adapters, write_merge
+from tests.merge_process import STEP, adapter_files, layout_in, merge_into, merge_layer, open_adapters, write_merge
 
 # Layers, hidden size, size of the feed-forward layers, vocabulary.
 SIZE, QUICK_SIZE = (30, 576, 1536, 49152), (4, 576, 1536, 8192)

@@ -33,9 +33,9 @@ from hivetune.dora import Factors, dora_weight
 from hivetune.evaluation import Batch, losses, make_batches
 from hivetune.merging import Adapter, prepare
 from hivetune.model import BaseModel, digest_of, load_base, target_weights
-from hivetune.statistics import token_mean
+from hivetune.statistics import Estimate, token_mean
 from miner.trainer import pack_sequences
-from validator.looks import is_worth
+from validator.looks import WORTH
 from validator.scoring import Scorer, batch_tokens
 
 SEQUENCES = 1024  # of the whole text: the 0.13 million tokens that tell adapters 0.002 nats apart
@@ -83,6 +83,11 @@ class Bias:
     float64: float
     ours_error: float  # relative
     bfloat16_merged_error: float
+
+
+def is_worth(improvement: Estimate) -> bool:
+    """Whether it surely improves the base, and not surely by too little to count: the verdict that both must share."""
+    return improvement.lower > 0 and improvement.upper >= WORTH
 
 
 def cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -90,17 +90,6 @@ def uniform_coefficients(adapters: Sequence[Adapter]) -> list[float]:
     return [min(1.0, median / adapter.norm) / len(adapters) if adapter.norm > 0 else 0.0 for adapter in adapters]
 
 
-def merge_layer(
-    base_OI: Tensor, parts: Sequence[tuple[float, Factors]], scale: float, threads: int | None = None
-) -> Tensor:
-    """sum_i c_i D_i of one layer, fp32, summed in the order given."""
-    measured = measure_layers({"": (base_OI, [factors for _, factors in parts])}, scale, threads)[""]
-    shaped = [(c, factors, shape) for (c, factors), shape in zip(parts, measured.shapes, strict=True)]
-    merged_OI = torch.empty(base_OI.shape, dtype=torch.float32)
-    merge_layers([(base_OI, shaped, keep_rows(merged_OI))], scale, threads)
-    return merged_OI
-
-
 def merge_deltas(
     weights: Mapping[str, Tensor],
     adapters: Sequence[Adapter],

@@ -7,7 +7,7 @@ memory, which is all but mapped files, rose above its start.
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from averager.merged_base import Merge, mapped_weights, write_merged_base
 from hivetune.adapter import Stamp, read_adapter, write_adapter
 from hivetune.dora import Factors
 from hivetune.files import sha256_of
-from hivetune.merging import Adapter, prepare_all, uniform_coefficients
+from hivetune.layer_merge import merge_layers
+from hivetune.merging import Adapter, keep_rows, prepare_all, uniform_coefficients
 from hivetune.records import AdapterLayout
+from hivetune.row_gains import measure_layers
 
 STEP = 1.25
 _STATUS = Path("/proc/self/status")
@@ -74,6 +76,17 @@ def merge_into(into: Path, folder: Path, adapters: list[Adapter], threads: int |
     merge = Merge(adapters=adapters, coefficients=coefficients, step=STEP, layout=layout_in(folder))
     write_merged_base(folder / "base", merge, into, threads)
     return into / "model.safetensors"
+
+
+def merge_layer(
+    base_OI: Tensor, parts: Sequence[tuple[float, Factors]], scale: float, threads: int | None = None
+) -> Tensor:
+    """sum_i c_i D_i of one layer, fp32, summed in the order given."""
+    measured = measure_layers({"": (base_OI, [factors for _, factors in parts])}, scale, threads)[""]
+    shaped = [(c, factors, shape) for (c, factors), shape in zip(parts, measured.shapes, strict=True)]
+    merged_OI = torch.empty(base_OI.shape, dtype=torch.float32)
+    merge_layers([(base_OI, shaped, keep_rows(merged_OI))], scale, threads)
+    return merged_OI
 
 
 @contextmanager

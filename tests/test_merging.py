@@ -12,7 +12,6 @@ from hivetune.dora import Factors, dora_delta, dora_weight
 from hivetune.merging import (
     Adapter,
     merge_deltas,
-    merge_layer,
     moved,
     prepare,
     prepare_all,
@@ -21,6 +20,7 @@ from hivetune.merging import (
 )
 from hivetune.model import BaseModel, digest_of
 from tests.conftest import random_factors, random_layer, shape_of, weights_of
+from tests.merge_process import merge_layer
 
 SCALE = 2.0
 NORMS = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=9)

@@ -26,11 +26,6 @@ def confidence_at_each(confidence: float, looks: int) -> float:
     return 1 - (1 - confidence) / looks
 
 
-def is_worth(improvement: Estimate) -> bool:
-    """Whether it surely improves the base, and not surely by too little to count."""
-    return improvement.lower > 0 and improvement.upper >= WORTH
-
-
 def is_decided(improvement: Estimate) -> bool:
     """Whether more batches would change no verdict. How much it improves may still be uncertain, who is better hardly:
 
