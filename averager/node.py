@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,14 @@ from averager.selection import approved_hotkeys
 from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import ReleasePointer, pack
 from hivetune.corpus import read_split
-from hivetune.draws import draw_sequences
 from hivetune.errors import ConfigError, RejectedSubmission
-from hivetune.evaluation import Batch, make_batches
+from hivetune.evaluation import Batch
 from hivetune.files import write_atomically
 from hivetune.merging import merge_deltas, prepare_all, uniform_coefficients
 from hivetune.model import BaseModel, load_base, target_weights
 from hivetune.records import Contribution, MergeOutcome, MergeReport, Release, outcome_path
 from hivetune.releases import MANIFEST_NAME, Located, ReleaseFollower
+from hivetune.round_text import draw_text
 from hivetune.rounds import Round, round_by_id
 from hivetune.status import Report, Status
 from hivetune.submissions import Opened, SubmissionSource, committed, open_submission
@@ -117,23 +118,20 @@ class AveragerNode:
                 log.warning("round %d: %s carries weight, but %s", now.round_id, hotkey, rejected)
         return opened
 
-    def _texts(self, located: Located, base: BaseModel, beacon: str) -> tuple[list[Batch], list[Batch]]:
+    def _texts(self, located: Located, base: BaseModel, beacon: str) -> tuple[Sequence[Batch], Sequence[Batch]]:
         """Selection and acceptance text: the draws after the validators' in the same beacon order."""
         release = located.release
         rows = read_split(self.follower.data_file(release, release.data.evaluation))
         plan = release.scoring
-        counts = [plan.score_sequences, plan.select_sequences, plan.accept_sequences]
-        _, select, accept = draw_sequences(beacon, [row.domain for row in rows], counts)
-        batches = [
-            make_batches(
-                base.tokenizer,
-                [rows[index].text for index in drawn],
-                sequence_length=release.data.sequence_length,
-                batch_sequences=plan.batch_sequences,
-            )
-            for drawn in (select, accept)
-        ]
-        return batches[0], batches[1]
+        _, select, accept = draw_text(
+            base.tokenizer,
+            rows,
+            beacon,
+            [plan.score_sequences, plan.select_sequences, plan.accept_sequences],
+            sequence_length=release.data.sequence_length,
+            batch_sequences=plan.batch_sequences,
+        )
+        return select.batches, accept.batches
 
     def _publish(self, release: Release, folder: Path, now: Round, report: MergeReport) -> MergeOutcome:
         """One commit with model, manifest and outcome, then the pointer: a reader finds all of it or the old one."""

@@ -99,7 +99,12 @@ def write_corpus(corpus: Corpus, folder: Path) -> dict[str, Path]:
     """Parquet files with the names under which `datasets.load_dataset` finds the three splits."""
     import datasets
 
-    columns = {"text": datasets.Value("string"), "domain": datasets.Value("string"), "shard": datasets.Value("int32")}
+    columns = {
+        "text": datasets.Value("string"),
+        "domain": datasets.Value("string"),
+        "document": datasets.Value("int32"),
+        "shard": datasets.Value("int32"),
+    }
     paths = {}
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for split in ("train", "evaluation", "test"):
@@ -115,10 +120,14 @@ def write_corpus(corpus: Corpus, folder: Path) -> dict[str, Path]:
 
 def read_split(path: Path, cache_dir: Path | None = None) -> list[Row]:
     """Rows of one file that was verified before; without `cache_dir` nothing is left on disk."""
-    return [
-        Row(text=record["text"], domain=record["domain"], shard=record.get("shard"))
-        for record in read_parquet(path, cache_dir)
-    ]
+    found = []
+    for record in read_parquet(path, cache_dir):
+        if missing := {"text", "domain", "document"} - record.keys():
+            raise ConfigError(f"{path} is no split of a corpus: it has no column {min(missing)}")
+        found.append(
+            Row(text=record["text"], domain=record["domain"], document=record["document"], shard=record.get("shard"))
+        )
+    return found
 
 
 def read_parquet(path: Path, cache_dir: Path | None) -> list[dict[str, Any]]:

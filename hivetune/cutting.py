@@ -30,6 +30,7 @@ class Row:
 
     text: str
     domain: str
+    document: int  # number within the split: chunks of one document resemble each other
     shard: int | None = None  # None outside the training split
 
 
@@ -157,16 +158,17 @@ def draw(documents: Sequence[Document], quota: float, *, keep: int) -> list[Docu
 
 def cut_documents(documents: Sequence[Document], chunk_chars: int, seen: set[str]) -> list[list[Row]]:
     """Chunks by document, without those whose words were seen before."""
-    result = []
+    result: list[list[Row]] = []
     for document in documents:
         rows = []
         for text in cut_text(document.text, chunk_chars):
             words = " ".join(text.split())
             if words not in seen:
                 seen.add(words)
-                rows.append(Row(text=text, domain=document.domain))
-        result.append(rows)
-    return [rows for rows in result if rows]
+                rows.append(Row(text=text, domain=document.domain, document=len(result)))
+        if rows:
+            result.append(rows)
+    return result
 
 
 def chars_of(rows: Sequence[Row]) -> int:

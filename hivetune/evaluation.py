@@ -44,11 +44,14 @@ class TextReport:
 
 
 def make_batches(tokenizer: Any, texts: Sequence[str], *, sequence_length: int, batch_sequences: int) -> list[Batch]:
-    """Each text cut to `sequence_length` tokens, in order, `batch_sequences` to a batch."""
-    rows = [tokenizer(text, add_special_tokens=False)["input_ids"][:sequence_length] for text in texts]
-    if (short := next((text for text, row in zip(texts, rows, strict=True) if len(row) < 2), None)) is not None:
-        raise ConfigError(f"evaluation text {short[:40]!r} has fewer than 2 tokens")
-    return [_batch(tokenizer, rows[start : start + batch_sequences]) for start in range(0, len(rows), batch_sequences)]
+    """Texts in order, `batch_sequences` to a batch; as `batches_of`."""
+    starts = range(0, len(texts), batch_sequences)
+    return batches_of(tokenizer, [texts[start : start + batch_sequences] for start in starts], sequence_length)
+
+
+def batches_of(tokenizer: Any, groups: Sequence[Sequence[str]], sequence_length: int) -> list[Batch]:
+    """A batch of every group of texts, each text cut to `sequence_length` tokens; ConfigError for one of under two."""
+    return [_batch(tokenizer, [_tokens(tokenizer, text, sequence_length) for text in group]) for group in groups]
 
 
 def batch_nats(base: BaseModel, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
@@ -101,6 +104,13 @@ def _nats(logits_BTV: Tensor, batch: Batch) -> Tensor:
     return functional.cross_entropy(
         logits_BTV.float().flatten(0, 1), batch.labels_BT.flatten(), ignore_index=_IGNORED, reduction="sum"
     )
+
+
+def _tokens(tokenizer: Any, text: str, sequence_length: int) -> Sequence[int]:
+    row: Sequence[int] = tokenizer(text, add_special_tokens=False)["input_ids"][:sequence_length]
+    if len(row) < 2:
+        raise ConfigError(f"evaluation text {text[:40]!r} has fewer than 2 tokens")
+    return row
 
 
 def _batch(tokenizer: Any, rows: Sequence[Sequence[int]]) -> Batch:

@@ -158,7 +158,7 @@ def test_s9_the_base_is_measured_once_and_not_after_a_release(llama: BaseModel, 
 
 def test_s10_the_text_is_the_first_rows_of_a_public_file() -> None:
     domains = ["one", "two"] * 500
-    drawn = [set(draw_sequences(f"0x{beacon:064x}", domains, [100])[0]) for beacon in range(4)]
+    drawn = [set(draw_sequences(f"0x{beacon:064x}", domains, range(1000), [100])[0]) for beacon in range(4)]
     assert all(len(rows - set(range(200))) > 50 for rows in drawn)
     assert all(len(one & other) < 40 for one in drawn for other in drawn if one is not other)
 

@@ -55,7 +55,7 @@ Make = Callable[..., tuple[TrainingAuthor, Follower, list[Status]]]
 
 @pytest.fixture
 def make(base_folders: dict[str, Path], tmp_path: Path) -> Make:
-    rows = [Row(text=DOMAINS[shard % 3] * 6, domain="x", shard=shard) for shard in range(8)]
+    rows = [Row(text=DOMAINS[shard % 3] * 6, domain="x", document=shard, shard=shard) for shard in range(8)]
     data = write_corpus(Corpus(train=rows, evaluation=rows[:1], test=rows[:1]), tmp_path / "corpus")["train"]
 
     def build(*, block: int = NOW.first_block, **given: object) -> tuple[TrainingAuthor, Follower, list[Status]]:

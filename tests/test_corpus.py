@@ -208,6 +208,20 @@ def test_the_same_corpus_has_the_same_bytes(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
+def test_rows_of_one_document_have_its_number() -> None:
+    texts = [words(document.text) for document in library()]
+    for rows in (cut(library()).evaluation, cut(library()).test):
+        sources = {(row.document, next(text for text in texts if words(row.text) in text)) for row in rows}
+        assert sorted(number for number, _ in sources) == list(range(len(sources)))
+        assert len({source for _, source in sources}) == len(sources)
+
+
+def test_a_split_without_a_column_is_refused(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"text": ["a"], "domain": ["b"]}).to_parquet(str(tmp_path / "old.parquet"))
+    with pytest.raises(ConfigError, match="no column document"):
+        read_split(tmp_path / "old.parquet")
+
+
 def test_a_split_that_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"no parquet")
     with pytest.raises(ConfigError, match=r"cannot read .*train\.parquet"):

@@ -104,7 +104,9 @@ def test_subnet_6_miners_wrote_into_the_validators_data(tmp_path: Path) -> None:
     """The text is the owner's file at a pinned digest, and a draw holds no row twice."""
     with pytest.raises(BadRecord):
         FileEntry.parse(entry_of("data/evaluation.parquet", b"").to_bytes().replace(b'"sha256":"', b'"sha256":"main'))
-    rows = [row for draw in draw_sequences("0xab", ["one"] * 30 + ["two"] * 30, [20, 20, 20]) for row in draw]
+    rows = [
+        row for draw in draw_sequences("0xab", ["one"] * 30 + ["two"] * 30, range(60), [20, 20, 20]) for row in draw
+    ]
     assert sorted(rows) == list(range(60))
     content = b"not what was pinned"
     with server_that(lambda peer, _: peer.sendall(headers(len(content)) + content)) as url:
@@ -125,7 +127,7 @@ def test_subnet_6_a_model_was_cloned_within_a_minute(fair: Fair) -> None:
 
 def test_a_tiny_fixed_text_was_learnt_by_heart() -> None:
     """Every round has its own text, that its beacon draws after the deadline."""
-    draws = [set(draw_sequences(f"0x{beacon:064x}", ["one"] * 2000, [100])[0]) for beacon in range(5)]
+    draws = [set(draw_sequences(f"0x{beacon:064x}", ["one"] * 2000, range(2000), [100])[0]) for beacon in range(5)]
     assert all(len(one & other) < 25 for one in draws for other in draws if one is not other)
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import ReceiptPointer, unpack
 from hivetune.corpus import read_split
-from hivetune.draws import draw_sequences
 from hivetune.errors import RejectedSubmission
-from hivetune.evaluation import Batch, make_batches
 from hivetune.model import BaseModel, digest_of, load_base, target_weights
 from hivetune.records import Receipt
 from hivetune.releases import Located, OnChain, ReleaseFollower
+from hivetune.round_text import RoundText, draw_text
 from hivetune.rounds import Round
 from hivetune.submissions import SubmissionSource
 from validator.intake import Intake
@@ -65,8 +64,8 @@ def score_round(
     say(f"admitting {len(inputs.commitments)} submissions")
     shutil.rmtree(submissions, ignore_errors=True)
     candidates = Intake(located, now, source, weights, submissions).collect(inputs.commitments)
-    sequence_ids, batches = scoring_text(located, follower, base, inputs.beacon)
-    scorer = Scorer(base, weights, batches, located.release.layout.scale, located.release.scoring, say)
+    text = scoring_text(located, follower, base, inputs.beacon)
+    scorer = Scorer(base, weights, text.batches, located.release.layout.scale, located.release.scoring, say)
     admitted = [c.adapter for c in candidates if c.rejection is None and c.adapter is not None]
     scores = scorer.score(admitted, measured)
     if digest_of(weights) != untouched:
@@ -77,8 +76,8 @@ def score_round(
         located=located,
         now=now,
         beacon=inputs.beacon,
-        sequence_ids=sequence_ids,
-        batch_tokens=batch_tokens(batches),
+        sequence_ids=text.sequence_ids,
+        batch_tokens=batch_tokens(text.batches),
         candidates=candidates,
         uids=inputs.uids,
         scorer=scorer,
@@ -86,20 +85,18 @@ def score_round(
     )
 
 
-def scoring_text(
-    located: Located, follower: ReleaseFollower, base: BaseModel, beacon: str
-) -> tuple[list[int], list[Batch]]:
-    """The rows of the evaluation split that the beacon draws, and their batches."""
+def scoring_text(located: Located, follower: ReleaseFollower, base: BaseModel, beacon: str) -> RoundText:
+    """What the beacon draws of the evaluation split."""
     release = located.release
-    rows = read_split(follower.data_file(release, release.data.evaluation))
-    (drawn,) = draw_sequences(beacon, [row.domain for row in rows], [release.scoring.score_sequences])
-    batches = make_batches(
+    (text,) = draw_text(
         base.tokenizer,
-        [rows[index].text for index in drawn],
+        read_split(follower.data_file(release, release.data.evaluation)),
+        beacon,
+        [release.scoring.score_sequences],
         sequence_length=release.data.sequence_length,
         batch_sequences=release.scoring.batch_sequences,
     )
-    return drawn, batches
+    return text
 
 
 def submissions_of_round(metagraph: Metagraph, commitments: Mapping[str, OnChain], now: Round) -> dict[str, OnChain]:

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hivetune.corpus import read_split
-from hivetune.draws import draw_sequences
-from hivetune.evaluation import TextReport, make_batches, report
+from hivetune.corpus import Row, read_split
+from hivetune.evaluation import TextReport, report
 from hivetune.model import load_base
 from hivetune.releases import Located, ReleaseFollower
+from hivetune.round_text import draw_text
 from hivetune.statistics import token_mean
 
 _SEQUENCES = 64
+_BATCH_SEQUENCES = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +36,10 @@ def compare(first: Located, follower: ReleaseFollower, say: Callable[[str], None
     release = first.release
     rows = read_split(follower.data_file(release, release.data.test))
     count = min(_SEQUENCES, len(rows))
-    chosen = draw_sequences("final", [row.domain for row in rows], [count])[0]
-    texts = [rows[index].text for index in chosen]
     say(f"measuring release 0 on {count} test sequences")
-    before = _report(follower.base_folder(first), texts, release.data.sequence_length)
+    before = _report(follower.base_folder(first), rows, count, release.data.sequence_length)
     say(f"measuring release {last.release.number}")
-    after = _report(follower.base_folder(last), texts, release.data.sequence_length)
+    after = _report(follower.base_folder(last), rows, count, release.data.sequence_length)
     gained = [b - a for b, a in zip(before.batch_nats, after.batch_nats, strict=True)]
     estimate = token_mean(gained, before.batch_tokens, release.scoring.confidence)
     return Final(
@@ -56,6 +55,9 @@ def compare(first: Located, follower: ReleaseFollower, say: Callable[[str], None
     )
 
 
-def _report(folder: Path, texts: list[str], sequence_length: int) -> TextReport:
+def _report(folder: Path, rows: list[Row], count: int, sequence_length: int) -> TextReport:
     base = load_base(folder)
-    return report(base, make_batches(base.tokenizer, texts, sequence_length=sequence_length, batch_sequences=2))
+    (text,) = draw_text(
+        base.tokenizer, rows, "final", [count], sequence_length=sequence_length, batch_sequences=_BATCH_SEQUENCES
+    )
+    return report(base, text.batches)
