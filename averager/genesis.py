@@ -28,6 +28,7 @@ DEFAULT_SCORING = ScoringPlan(
     max_norm_ratio=5.0,
     gate_passes=6,
     max_completeness_error=0.05,
+    pay_rounds=3,
 )
 
 

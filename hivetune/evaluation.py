@@ -54,6 +54,14 @@ def batches_of(tokenizer: Any, groups: Sequence[Sequence[str]], sequence_length:
     return [_batch(tokenizer, [_tokens(tokenizer, text, sequence_length) for text in group]) for group in groups]
 
 
+def sequences_of(batch: Batch) -> list[Batch]:
+    """A batch of every sequence of a batch, with its padding; text bytes are not told apart and stay with the whole."""
+    return [
+        Batch(tokens_BT=tokens_BT, labels_BT=labels_BT, predicted=int((labels_BT != _IGNORED).sum()), text_bytes=0)
+        for tokens_BT, labels_BT in zip(batch.tokens_BT.split(1), batch.labels_BT.split(1), strict=True)
+    ]
+
+
 def batch_nats(base: BaseModel, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
     """Summed loss of a batch in nats, differentiable in `weights` ([O, I] by module name) and all that feeds the head.
 

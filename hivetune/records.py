@@ -146,6 +146,7 @@ class ScoringPlan(Record):
     max_norm_ratio: Annotated[FiniteFloat, Field(gt=1)]  # against the median norm of the round
     gate_passes: Positive
     max_completeness_error: Annotated[FiniteFloat, Field(gt=0)]
+    pay_rounds: Positive  # over which shares are averaged, this round included
 
 
 class Contribution(Record):
@@ -210,6 +211,7 @@ class Entry(Record):
 
     hotkey: str
     uid: Count
+    registered_at: Count  # block; a hotkey that registers anew starts anew
     shard: Count
     verdict: Verdict
     reason: str  # a stable word; "" for paid
@@ -224,8 +226,10 @@ class Entry(Record):
     lower: FiniteFloat | None
     upper: FiniteFloat | None
     norm: FiniteFloat | None  # of the delta, relative to the adapted weights
-    weight: FiniteFloat  # of all weights, which sum to one or zero
+    share: FiniteFloat  # of this round's credit; those of the paid sum to one
+    weight: FiniteFloat  # shares averaged over rounds; of all weights, which sum to one or zero
     batch_nats: Items[FiniteFloat]  # solo losses, batch by batch
+    credit_nats: Items[FiniteFloat]  # credits in the last merge that it was in, batch by batch
 
 
 class Receipt(Record):
@@ -243,4 +247,6 @@ class Receipt(Record):
     base_loss: FiniteFloat
     merged_loss: FiniteFloat | None  # of the uniform merge of what is paid; None when nothing is
     completeness_error: FiniteFloat | None  # (sum of credits) / (base_loss - merged_loss) - 1
+    nodes: Count  # of the credits' quadrature; 0 when there was nothing to merge
+    replicate_spread: FiniteFloat  # nats per token by which one loss differs when measured in another arrangement
     entries: Items[Entry]

@@ -30,8 +30,20 @@ def receipts_back(hub: HubClient, validator: str, pointer: ReceiptPointer, last_
     ConfigError names the first break, and whoever points to somebody else's receipt. Rounds without a receipt, in which
     the validator was away, are passed over.
     """
-    expected: str | None = pointer.receipt_sha256
-    for round_id in range(pointer.round_id, last_round - 1, -1):
+    yield from _walk(hub, validator, pointer, pointer.receipt_sha256, range(pointer.round_id, last_round - 1, -1))
+
+
+def receipts_before(
+    hub: HubClient, validator: str, pointer: ReceiptPointer, receipt: Receipt, last_round: int
+) -> Iterator[Receipt]:
+    """Receipts before one of them back to round `last_round`, as `receipts_back`."""
+    yield from _walk(hub, validator, pointer, receipt.previous, range(receipt.round_id - 1, last_round - 1, -1))
+
+
+def _walk(
+    hub: HubClient, validator: str, pointer: ReceiptPointer, expected: str | None, rounds: range
+) -> Iterator[Receipt]:
+    for round_id in rounds:
         if expected is None:
             return
         try:

@@ -9,6 +9,7 @@ import torch
 from rich.table import Table
 
 from chain.ledger import Ledger
+from hivetune.commitments import ReceiptPointer
 from hivetune.errors import ConfigError
 from hivetune.records import Entry, Receipt
 from hivetune.releases import Located, ReleaseFollower
@@ -16,10 +17,10 @@ from hivetune.rounds import round_by_id
 from hub.client import HubClient
 from hub.revealed import RevealedFiles
 from neurons.output import make_table, say_aside, show
-from neurons.receipt_chain import receipt_pointer, receipts_back
+from neurons.receipt_chain import receipt_pointer, receipts_back, receipts_before
 from neurons.receipt_options import ReceiptOptions, ReceiptVerifyOptions
 from validator.receipt_check import first_difference, unrepeatable
-from validator.round_scoring import read_round, score_round
+from validator.round_scoring import read_round, remembered_rounds, score_round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +38,8 @@ class Verified:
 def show_receipt(options: ReceiptOptions) -> None:
     """Print a receipt whose digest the chain vouches for."""
     ledger = Ledger(options.network, options.netuid, genesis_hash=options.genesis_hash)
-    receipt = _find(ledger, HubClient(options.hub), options)[-1]
+    _, chained = _find(ledger, HubClient(options.hub), options)
+    receipt = chained[-1]
     value = json.loads(receipt.to_bytes())
     show(value, lambda: _table(receipt), as_json=options.as_json)
 
@@ -47,10 +49,10 @@ def verify_receipt(options: ReceiptVerifyOptions) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     ledger, hub = Ledger(options.network, options.netuid, genesis_hash=options.genesis_hash), HubClient(options.hub)
-    chained = _find(ledger, hub, options)
+    pointer, chained = _find(ledger, hub, options)
     published = chained[-1]
     with tempfile.TemporaryDirectory(prefix="hivetune-") as folder:
-        repeated = _repeat(published, ledger, hub, Path(folder), options.fetch_seconds)
+        repeated = _repeat(published, pointer, ledger, hub, Path(folder), options.fetch_seconds)
     if difference := first_difference(published, repeated):
         raise ConfigError(f"the receipt of {published.validator} for round {published.round_id} lies: {difference}")
     left_out = unrepeatable(published)
@@ -65,10 +67,13 @@ def verify_receipt(options: ReceiptVerifyOptions) -> None:
     show(found, lambda: _sentence(found), as_json=options.as_json)
 
 
-def _repeat(published: Receipt, ledger: Ledger, hub: HubClient, folder: Path, fetch_s: float) -> Receipt:
+def _repeat(
+    published: Receipt, pointer: ReceiptPointer, ledger: Ledger, hub: HubClient, folder: Path, fetch_s: float
+) -> Receipt:
     follower = ReleaseFollower(ledger, hub, folder / "state")
     located = _release(follower, published)
     now = round_by_id(located.release.rounds, published.round_id)
+    first = now.round_id - remembered_rounds(located.release)
     inputs = read_round(ledger, located, now)
     left_out = unrepeatable(published)
     kept = {hotkey: one for hotkey, one in inputs.commitments.items() if hotkey not in left_out}
@@ -79,20 +84,21 @@ def _repeat(published: Receipt, ledger: Ledger, hub: HubClient, folder: Path, fe
         RevealedFiles(hub, own_repo=located.repo, download_s=fetch_s, revisions=revisions),
         validator=published.validator,
         previous=published.previous,
+        earlier=list(receipts_before(hub, published.validator, pointer, published, first)),
         submissions=folder / "submissions",
         measured={},
         say=say_aside,
     )
 
 
-def _find(ledger: Ledger, hub: HubClient, options: ReceiptOptions) -> list[Receipt]:
-    """Receipts from the validator's newest to the one asked for."""
+def _find(ledger: Ledger, hub: HubClient, options: ReceiptOptions) -> tuple[ReceiptPointer, list[Receipt]]:
+    """A validator's pointer, and its receipts from the newest to the one asked for."""
     validator, pointer = receipt_pointer(ledger, options.hotkey)
     wanted = pointer.round_id if options.round is None else options.round
     chained = list(receipts_back(hub, validator, pointer, wanted))
     if not chained or chained[-1].round_id != wanted:
         raise ConfigError(f"{pointer.repo} has no receipt of round {wanted}, the last one is of {pointer.round_id}")
-    return chained
+    return pointer, chained
 
 
 def _release(follower: ReleaseFollower, published: Receipt) -> Located:

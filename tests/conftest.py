@@ -153,7 +153,12 @@ def capped(base: BaseModel) -> BaseModel:
     class Capped(torch.nn.Module):
         def __init__(self, model: Any) -> None:
             super().__init__()
-            self.model, self.base_model = model, model.base_model
+            self.model = model
+
+        @property
+        def base_model(self) -> Any:
+            """Not registered: a module under two names is not put back when its weights were replaced for a call."""
+            return self.model.base_model
 
         def get_output_embeddings(self) -> torch.nn.Module:
             return self.model.get_output_embeddings()  # type: ignore[no-any-return]
@@ -225,7 +230,7 @@ def make_scoring(**changes: object) -> ScoringPlan:
     fields: dict[str, object] = {
         "score_sequences": 8, "select_sequences": 4, "accept_sequences": 8, "batch_sequences": 4, "confidence": 0.95,
         "min_relative_norm": 1e-6, "max_relative_norm": 1.0, "max_norm_ratio": 5.0, "gate_passes": 3,
-        "max_completeness_error": 0.05,
+        "max_completeness_error": 0.05, "pay_rounds": 3,
     }  # fmt: skip
     return ScoringPlan.model_validate(fields | changes)
 

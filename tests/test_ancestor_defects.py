@@ -66,7 +66,16 @@ def scorer_of(base: BaseModel, batches: list[Batch]) -> Scorer:
 
 def scores_of(credits: dict[str, float], paid: tuple[str, ...]) -> Scores:
     found = {hotkey: Estimate(mean=credit, lower=credit / 2, upper=2 * credit) for hotkey, credit in credits.items()}
-    return Scores(solo={}, credit=found, paid=paid, rejected={}, merged_loss=None, completeness_error=None)
+    return Scores(
+        solo={},
+        credit=found,
+        credit_nats={},
+        nodes=0,
+        paid=paid,
+        rejected={},
+        merged_loss=None,
+        completeness_error=None,
+    )
 
 
 def reason_of(data: bytes, folder: Path) -> str:

@@ -135,14 +135,15 @@ def test_mutated_commitments() -> None:
 def some_records() -> list[Record]:
     target = Target(module="h.0", out_features=6, in_features=2, transposed=True)
     entry = Entry(
-        hotkey="5Alice", uid=3, shard=1, verdict="paid", reason="", detail="", repo="alice/x", revision="a" * 40,
-        file_sha256="b" * 64, improvement=0.1, improvement_lower=0.05, improvement_upper=0.15, credit=1e-3, lower=1e-4,
-        upper=2e-3, norm=0.01, weight=1.0, batch_nats=(1.5, 2.25),
+        hotkey="5Alice", uid=3, registered_at=7, shard=1, verdict="paid", reason="", detail="", repo="alice/x",
+        revision="a" * 40, file_sha256="b" * 64, improvement=0.1,
+        improvement_lower=0.05, improvement_upper=0.15, credit=1e-3, lower=1e-4,
+        upper=2e-3, norm=0.01, share=1.0, weight=1.0, batch_nats=(1.5, 2.25), credit_nats=(0.5, 0.25),
     )  # fmt: skip
     receipt = Receipt(
         protocol=1, round_id=3, validator="5Bob", previous=None, release_sha256="0" * 64, beacon="0x0",
         sequence_ids=(3, 1), batch_tokens=(7, 8), base_batch_nats=(1.0, 2.0), base_loss=2.5, merged_loss=None,
-        completeness_error=None, entries=(entry, entry),
+        completeness_error=None, nodes=2, replicate_spread=1e-7, entries=(entry, entry),
     )  # fmt: skip
     outcome = MergeOutcome(round_id=1, published=False, reason="not_significant", report=None)
     layout = AdapterLayout(rank=4, alpha=8.0, rslora=False, targets=(target,))

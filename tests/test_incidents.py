@@ -42,7 +42,7 @@ from tests.test_intake import NOW, Fair
 from tests.test_selection import make_metagraph
 from tests.test_submissions import OnChain
 from validator.intake import Candidate, reject_duplicates
-from validator.receipts import make_receipt
+from validator.receipts import Registration, make_receipt
 from validator.scoring import Scores, pay, to_drop
 
 ROOT = Path(__file__).parent.parent
@@ -136,9 +136,14 @@ def estimates(credits: dict[str, float]) -> dict[str, Estimate]:
 
 
 def paid(credits: dict[str, float], *names: str) -> dict[str, float]:
-    return pay(
-        Scores(solo={}, credit=estimates(credits), paid=names, rejected={}, merged_loss=None, completeness_error=None)
-    )
+    return pay(scores_of(credits, *names))
+
+
+def scores_of(credits: dict[str, float], *paid: str) -> Scores:
+    return Scores(
+        solo={}, credit=estimates(credits), credit_nats={}, nodes=0, paid=paid, rejected={}, merged_loss=None,
+        completeness_error=None,
+    )  # fmt: skip
 
 
 def test_win_rates_were_gamed_with_entries_made_to_lose(fair: Fair) -> None:
@@ -173,11 +178,12 @@ def test_a_word_in_a_file_kept_validators_from_reading_their_own_receipt(tmp_pat
 
 def receipt_of(candidates: list[Candidate]) -> Receipt:
     located = locate(make_release(LAYOUT))
-    scorer: Any = SimpleNamespace(base_nats=[1.0], base_loss=1.0)
-    nothing = Scores(solo={}, credit={}, paid=(), rejected={}, merged_loss=None, completeness_error=None)
+    scorer: Any = SimpleNamespace(base_nats=[1.0], base_loss=1.0, replicate_spread=lambda: 0.0)
+    nothing = scores_of({})
     return make_receipt(
         validator="5Bob", previous=None, located=located, now=NOW, beacon="0x0", sequence_ids=[0], batch_tokens=[1],
-        candidates=candidates, uids={c.hotkey: 3 for c in candidates}, scorer=scorer, scores=nothing,
+        candidates=candidates, registrations={c.hotkey: Registration(uid=3, block=0) for c in candidates}, earlier=[],
+        scorer=scorer, scores=nothing,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from hivetune.commitments import ReceiptPointer
 from hivetune.errors import HivetuneError
 from hivetune.records import Receipt, receipt_path
 from hub.client import NotOnHub
-from neurons.receipt_chain import receipts_back
+from neurons.receipt_chain import receipts_back, receipts_before
 from tests.test_receipt_check import receipt
 
 ROUNDS = (3, 4, 6)  # the validator was away in round 5
@@ -42,7 +42,10 @@ def chained() -> tuple[Shelf, ReceiptPointer]:
 def test_receipts_come_newest_first_and_rounds_away_are_passed_over(chained: tuple[Shelf, ReceiptPointer]) -> None:
     shelf, pointer = chained
     assert [found.round_id for found in receipts_back(shelf, "5Val", pointer, 0)] == [6, 4, 3]
-    assert [found.round_id for found in receipts_back(shelf, "5Val", pointer, 4)] == [6, 4]
+    newest, fourth = receipts_back(shelf, "5Val", pointer, 4)
+    assert [newest.round_id, fourth.round_id] == [6, 4]
+    assert [found.round_id for found in receipts_before(shelf, "5Val", pointer, newest, 4)] == [4]
+    assert [found.round_id for found in receipts_before(shelf, "5Val", pointer, fourth, 0)] == [3]
 
 
 def test_a_flipped_byte_anywhere_is_found(chained: tuple[Shelf, ReceiptPointer]) -> None:

@@ -12,10 +12,11 @@ from validator.receipt_check import first_difference, unrepeatable
 
 def entry(hotkey: str = "5Alice", **changes: object) -> Entry:
     fields: dict[str, Any] = {
-        "hotkey": hotkey, "uid": 3, "shard": 5, "verdict": "paid", "reason": "", "detail": "", "repo": "alice/adapters",
+        "hotkey": hotkey, "uid": 3, "registered_at": 90, "shard": 5, "verdict": "paid", "reason": "",
+        "detail": "", "repo": "alice/adapters",
         "revision": "a" * 40, "file_sha256": "b" * 64, "improvement": 0.24, "improvement_lower": 0.2,
-        "improvement_upper": 0.28, "credit": 0.13, "lower": 0.1, "upper": 0.16, "norm": 0.05, "weight": 1.0,
-        "batch_nats": (400.0, 410.0),
+        "improvement_upper": 0.28, "credit": 0.13, "lower": 0.1, "upper": 0.16, "norm": 0.05, "share": 1.0,
+        "weight": 1.0, "batch_nats": (400.0, 410.0), "credit_nats": (16.5, 16.6),
     }  # fmt: skip
     return Entry.model_validate(fields | changes)
 
@@ -24,7 +25,8 @@ def receipt(*entries: Entry, **changes: object) -> Receipt:
     fields: dict[str, Any] = {
         "protocol": 1, "round_id": 7, "validator": "5Val", "previous": "c" * 64, "release_sha256": "d" * 64,
         "beacon": "0xab", "sequence_ids": (4, 1), "batch_tokens": (127, 127), "base_batch_nats": (430.0, 440.0),
-        "base_loss": 3.4, "merged_loss": 3.1, "completeness_error": 0.001, "entries": entries or (entry(),),
+        "base_loss": 3.4, "merged_loss": 3.1, "completeness_error": 0.001, "nodes": 2, "replicate_spread": 1e-7,
+        "entries": entries or (entry(),),
     }  # fmt: skip
     return Receipt.model_validate(fields | changes)
 
@@ -41,11 +43,14 @@ def test_rounding_is_no_lie() -> None:
 LIES: dict[str, object] = {
     "release_sha256": "e" * 64, "beacon": "0xac", "sequence_ids": (1, 4), "batch_tokens": (127, 126),
     "base_batch_nats": (430.0, 441.0), "base_loss": 3.5, "merged_loss": None, "completeness_error": 0.01,
+    "nodes": 4, "replicate_spread": 0.001,
 }  # fmt: skip
 LIES_OF_ENTRY: dict[str, object] = {
-    "uid": 4, "shard": 6, "verdict": "unpaid", "reason": "harmful", "repo": "bob/adapters", "file_sha256": "c" * 64,
+    "uid": 4, "registered_at": 91, "shard": 6, "verdict": "unpaid", "reason": "harmful",
+    "repo": "bob/adapters", "file_sha256": "c" * 64,
     "improvement": 0.25, "improvement_lower": 0.19, "improvement_upper": None, "credit": 0.14, "lower": 0.11,
-    "upper": 0.17, "norm": 0.06, "weight": 0.9, "batch_nats": (400.0, 411.0),
+    "upper": 0.17, "norm": 0.06, "share": 0.9, "weight": 0.9,
+    "batch_nats": (400.0, 411.0), "credit_nats": (16.5, 16.7),
 }  # fmt: skip
 
 

@@ -40,20 +40,20 @@ REPORTS = st.builds(
     improvement=FINITE, lower=FINITE, upper=FINITE,
 )  # fmt: skip
 ENTRIES = st.builds(
-    Entry, hotkey=st.text(max_size=48), uid=COUNTS, shard=COUNTS,
+    Entry, hotkey=st.text(max_size=48), uid=COUNTS, registered_at=COUNTS, shard=COUNTS,
     verdict=st.sampled_from(["paid", "unpaid", "rejected"]), reason=st.text(max_size=20),
     detail=st.text(max_size=40), repo=st.text(max_size=20), revision=st.text(max_size=40),
     file_sha256=st.text(max_size=64), improvement=st.none() | FINITE, improvement_lower=st.none() | FINITE,
     improvement_upper=st.none() | FINITE, credit=st.none() | FINITE, lower=st.none() | FINITE,
-    upper=st.none() | FINITE, norm=st.none() | FINITE, weight=FINITE,
-    batch_nats=st.lists(FINITE, max_size=3).map(tuple),
+    upper=st.none() | FINITE, norm=st.none() | FINITE, share=FINITE, weight=FINITE,
+    batch_nats=st.lists(FINITE, max_size=3).map(tuple), credit_nats=st.lists(FINITE, max_size=3).map(tuple),
 )  # fmt: skip
 RECEIPTS = st.builds(
     Receipt, protocol=st.just(1), round_id=COUNTS, validator=st.text(max_size=48), previous=st.none() | SHA256,
     release_sha256=SHA256, beacon=st.text(max_size=66), sequence_ids=st.lists(COUNTS, max_size=3).map(tuple),
     batch_tokens=st.lists(COUNTS, max_size=3).map(tuple), base_batch_nats=st.lists(FINITE, max_size=3).map(tuple),
     base_loss=FINITE, merged_loss=st.none() | FINITE, completeness_error=st.none() | FINITE,
-    entries=st.lists(ENTRIES, max_size=2).map(tuple),
+    nodes=COUNTS, replicate_spread=FINITE, entries=st.lists(ENTRIES, max_size=2).map(tuple),
 )  # fmt: skip
 OUTCOMES = st.builds(
     MergeOutcome, round_id=COUNTS, published=st.booleans(), reason=st.text(max_size=20), report=st.none() | REPORTS

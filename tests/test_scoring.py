@@ -29,7 +29,7 @@ from tests.conftest import (
     weights_of,
 )
 from validator.intake import Candidate
-from validator.receipts import make_receipt
+from validator.receipts import Registration, make_receipt
 from validator.scoring import Scorer, Scores, batch_tokens, completeness_error, pay, to_drop
 
 HONEST = ("honest-0", "honest-1", "honest-2")
@@ -297,7 +297,8 @@ def test_a_receipt_tells_of_everybody_and_survives_its_bytes(
     receipt = make_receipt(
         validator="5V", previous=None, located=located, now=now, beacon="0xab", sequence_ids=[1, 2],
         batch_tokens=batch_tokens(batches), candidates=candidates,
-        uids={candidate.hotkey: uid for uid, candidate in enumerate(candidates)}, scorer=scorer, scores=scores,
+        registrations={c.hotkey: Registration(uid=uid, block=0) for uid, c in enumerate(candidates)}, earlier=[],
+        scorer=scorer, scores=scores,
     )  # fmt: skip
     assert type(receipt).parse(receipt.to_bytes()) == receipt
     told = {entry.hotkey: (entry.verdict, entry.reason, entry.weight > 0) for entry in receipt.entries}
@@ -307,4 +308,10 @@ def test_a_receipt_tells_of_everybody_and_survives_its_bytes(
         harmful.hotkey: ("unpaid", "harmful", False),
     }
     assert math.fsum(entry.weight for entry in receipt.entries) == pytest.approx(1)
+    assert 0 <= receipt.replicate_spread < 1e-5
+    tokens = sum(receipt.batch_tokens)
+    for entry in receipt.entries:
+        if entry.verdict == "paid":
+            assert entry.credit == pytest.approx(math.fsum(entry.credit_nats) / tokens)
+            assert entry.share == entry.weight
     assert len({entry.shard for entry in receipt.entries}) == 5

@@ -82,10 +82,18 @@ class Fragile(torch.nn.Module):
 
     def __init__(self, base: BaseModel) -> None:
         super().__init__()
-        self.model = self.base_model = base.model
+        self.model = base.model
         self._rare = base.tokenizer(RARE)["input_ids"][0]
-        self._layer = base.model.get_submodule(next(iter(weights_of(base))))
-        self._before_I = self._layer.weight[0].clone()
+        self._layer = next(iter(weights_of(base)))
+        self._before_I = self._first_row_I().clone()
+
+    def _first_row_I(self) -> torch.Tensor:
+        return self.model.get_submodule(self._layer).weight[0]  # type: ignore[index,return-value]
+
+    @property
+    def base_model(self) -> torch.nn.Module:
+        """Not registered: a module under two names is not put back when its weights were replaced for a call."""
+        return self.model
 
     def get_output_embeddings(self) -> None:
         """None: the logits are more than a head's product."""
@@ -95,7 +103,7 @@ class Fragile(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, **inputs: object) -> object:
         found = self.model(input_ids=input_ids, **inputs)
-        if bool((input_ids == self._rare).any()) and float((self._layer.weight[0] - self._before_I).norm()) > FAR:
+        if bool((input_ids == self._rare).any()) and float((self._first_row_I() - self._before_I).norm()) > FAR:
             found.logits = found.logits * torch.nan
         return found
 

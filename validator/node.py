@@ -13,14 +13,14 @@ from chain.weight_setter import WeightSetter
 from hivetune.commitments import PROTOCOL, ReceiptPointer, pack, unpack
 from hivetune.errors import ConfigError, RejectedSubmission, RetryableError
 from hivetune.files import write_atomically
-from hivetune.records import Receipt, receipt_path
+from hivetune.records import BadRecord, Receipt, receipt_path
 from hivetune.releases import Located, ReleaseFollower
 from hivetune.rounds import Round, round_by_id
 from hivetune.status import Report, Status
 from hivetune.submissions import SubmissionSource
 from hub.client import HubClient
 from validator.journal import Journal
-from validator.round_scoring import read_round, score_round
+from validator.round_scoring import read_round, remembered_rounds, score_round
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class ValidatorNode:
         following = round_by_id(located.release.rounds, now.round_id + 1)
         if block <= now.reveal_end:
             return now.reveal_end + 1
-        path = self._receipt_file(now)
+        path = self._receipt_file(now.round_id)
         if not path.exists():
             if block > now.score_end:
                 log.warning("round %d: too late to score", now.round_id)
@@ -73,6 +73,7 @@ class ValidatorNode:
             self.source,
             validator=self.ledger.hotkey,
             previous=self._previous_receipt(now),
+            earlier=self._earlier_receipts(now, remembered_rounds(located.release)),
             submissions=self.state / "submissions",
             measured=Journal(self.state / "measured" / f"{now.round_id:06d}-{inputs.beacon[2:18]}.jsonl"),
             say=lambda activity: self._say(now, activity),
@@ -119,12 +120,25 @@ class ValidatorNode:
         return pointer if isinstance(pointer, ReceiptPointer) else None
 
     def _previous_receipt(self, now: Round) -> str | None:
-        own = self._receipt_file(now)
+        own = self._receipt_file(now.round_id)
         earlier = sorted(path for path in own.parent.glob("*.json") if path < own)
         return hashlib.sha256(earlier[-1].read_bytes()).hexdigest() if earlier else None
 
-    def _receipt_file(self, now: Round) -> Path:
-        return self.state / "receipts" / f"{now.round_id:06d}.json"
+    def _earlier_receipts(self, now: Round, rounds: int) -> list[Receipt]:
+        """Own receipts of so many rounds before; one that this version cannot read is passed over."""
+        found = []
+        for round_id in range(max(0, now.round_id - rounds), now.round_id):
+            path = self._receipt_file(round_id)
+            try:
+                found.append(Receipt.parse(path.read_bytes()))
+            except FileNotFoundError:
+                continue
+            except BadRecord as error:
+                log.warning("round %d: the receipt of round %d is passed over, %s", now.round_id, round_id, error)
+        return found
+
+    def _receipt_file(self, round_id: int) -> Path:
+        return self.state / "receipts" / f"{round_id:06d}.json"
 
     def _say(self, now: Round, activity: str) -> None:
         log.info("round %d: %s", now.round_id, activity)

@@ -7,11 +7,12 @@ from hivetune.records import Entry, Receipt
 
 # What a Hub showed at the time cannot be seen again: the file may have come or gone since.
 UNREPEATABLE = frozenset({"not_revealed", "wrong_size", "wrong_digest", "download_failed"})
-_EXACT = ("protocol", "round_id", "release_sha256", "beacon", "sequence_ids", "batch_tokens")
-_EXACT_OF_ENTRY = ("uid", "shard", "verdict", "reason", "repo", "file_sha256")
-_MEASURED = ("base_batch_nats", "base_loss", "merged_loss", "completeness_error")
+_EXACT = ("protocol", "round_id", "release_sha256", "beacon", "sequence_ids", "batch_tokens", "nodes")
+_EXACT_OF_ENTRY = ("uid", "registered_at", "shard", "verdict", "reason", "repo", "file_sha256")
+_MEASURED = ("base_batch_nats", "base_loss", "merged_loss", "completeness_error", "replicate_spread")
 _MEASURED_OF_ENTRY = (
-    "improvement", "improvement_lower", "improvement_upper", "credit", "lower", "upper", "norm", "weight", "batch_nats"
+    "improvement", "improvement_lower", "improvement_upper", "credit", "lower", "upper", "norm", "share", "weight",
+    "batch_nats", "credit_nats"
 )  # fmt: skip
 # Of a value, or of a nat: what rounding may do between processors. On one machine repeated numbers are the same.
 _RELATIVE, _ABSOLUTE = 1e-4, 2e-4

@@ -1,24 +1,43 @@
 """The validator's account of a round, from candidates and scores to a receipt."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from hivetune.draws import assign_shard
 from hivetune.records import Entry, Receipt, Verdict
 from hivetune.releases import Located
 from hivetune.rounds import Round
 from validator.intake import Candidate
+from validator.pay import Earlier, average_shares
 from validator.scoring import Scorer, Scores, pay
 
 
-def make_entry(candidate: Candidate, scores: Scores, weight: float, uid: int, located: Located, now: Round) -> Entry:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registration:
+    """A hotkey's place on the subnet at the round's deadline."""
+
+    uid: int
+    block: int
+
+
+def make_entry(
+    candidate: Candidate,
+    scores: Scores,
+    share: float,
+    weight: float,
+    registration: Registration,
+    located: Located,
+    now: Round,
+) -> Entry:
     """One submission's line: rejected before or during scoring, unpaid, or paid."""
     hotkey = candidate.hotkey
     solo, credit = scores.solo.get(hotkey), scores.credit.get(hotkey)
     verdict, reason, detail = _verdict(candidate, scores)
     return Entry(
         hotkey=hotkey,
-        uid=uid,
-        shard=assign_shard(located.sha256, now.round_id, uid, located.release.data.num_shards),
+        uid=registration.uid,
+        registered_at=registration.block,
+        shard=assign_shard(located.sha256, now.round_id, registration.uid, located.release.data.num_shards),
         verdict=verdict,
         reason=reason,
         detail=detail,
@@ -32,8 +51,10 @@ def make_entry(candidate: Candidate, scores: Scores, weight: float, uid: int, lo
         lower=credit.lower if credit else None,
         upper=credit.upper if credit else None,
         norm=candidate.relative_norm,
+        share=share,
         weight=weight,
         batch_nats=solo.batch_nats if solo else (),
+        credit_nats=scores.credit_nats.get(hotkey, ()),
     )
 
 
@@ -47,12 +68,14 @@ def make_receipt(
     sequence_ids: Sequence[int],
     batch_tokens: Sequence[int],
     candidates: Sequence[Candidate],
-    uids: Mapping[str, int],
+    registrations: Mapping[str, Registration],
+    earlier: Sequence[Earlier],
     scorer: Scorer,
     scores: Scores,
 ) -> Receipt:
     """The whole round, in hotkey order."""
-    weights = pay(scores)
+    shares = pay(scores)
+    weights = average_shares(shares, {hotkey: one.block for hotkey, one in registrations.items()}, earlier)
     return Receipt(
         protocol=1,
         round_id=now.round_id,
@@ -66,8 +89,19 @@ def make_receipt(
         base_loss=scorer.base_loss,
         merged_loss=scores.merged_loss,
         completeness_error=scores.completeness_error,
+        nodes=scores.nodes,
+        replicate_spread=scorer.replicate_spread(),
         entries=tuple(
-            make_entry(c, scores, weights.get(c.hotkey, 0.0), uids[c.hotkey], located, now) for c in candidates
+            make_entry(
+                candidate,
+                scores,
+                shares.get(candidate.hotkey, 0.0),
+                weights.get(candidate.hotkey, 0.0),
+                registrations[candidate.hotkey],
+                located,
+                now,
+            )
+            for candidate in candidates
         ),
     )
 

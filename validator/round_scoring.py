@@ -1,7 +1,7 @@
 """A round's scoring from public inputs to a receipt: what a validator does, and what anybody does who repeats it."""
 
 import shutil
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,14 @@ from hivetune.commitments import ReceiptPointer, unpack
 from hivetune.corpus import read_split
 from hivetune.errors import RejectedSubmission
 from hivetune.model import BaseModel, digest_of, load_base, target_weights
-from hivetune.records import Receipt
+from hivetune.records import Receipt, Release
 from hivetune.releases import Located, OnChain, ReleaseFollower
 from hivetune.round_text import RoundText, draw_text
-from hivetune.rounds import Round
+from hivetune.rounds import Round, round_by_id
 from hivetune.submissions import SubmissionSource
 from validator.intake import Intake
-from validator.receipts import make_receipt
+from validator.pay import Earlier
+from validator.receipts import Registration, make_receipt
 from validator.scoring import Scorer, batch_tokens
 
 
@@ -28,7 +29,7 @@ class RoundInputs:
     now: Round
     beacon: str
     commitments: Mapping[str, OnChain]  # the submissions', as of the deadline
-    uids: Mapping[str, int]  # of everybody registered then
+    registrations: Mapping[str, Registration]  # of everybody registered then
 
 
 def read_round(ledger: Ledger, located: Located, now: Round) -> RoundInputs:
@@ -40,7 +41,9 @@ def read_round(ledger: Ledger, located: Located, now: Round) -> RoundInputs:
         now=now,
         beacon=ledger.block_hash(now.beacon_block),
         commitments=submissions_of_round(metagraph, ledger.commitments(deadline), now),
-        uids={neuron.hotkey: neuron.uid for neuron in metagraph.neurons},
+        registrations={
+            neuron.hotkey: Registration(uid=neuron.uid, block=neuron.registered_at) for neuron in metagraph.neurons
+        },
     )
 
 
@@ -51,11 +54,16 @@ def score_round(
     *,
     validator: str,
     previous: str | None,
+    earlier: Sequence[Receipt],
     submissions: Path,
     measured: MutableMapping[str, tuple[float, ...]],
     say: Callable[[str], None],
 ) -> Receipt:
-    """Admit, score and pay every submission; `measured` as in `Scorer.score`. Empties `submissions` first."""
+    """Admit, score and pay every submission; `measured` as in `Scorer.score`. Empties `submissions` first.
+
+    `previous` is the digest of the validator's own receipt before; `earlier` are its receipts of the
+    `remembered_rounds` before, or those that it has.
+    """
     located, now = inputs.located, inputs.now
     say(f"loading release {located.release.number}")
     base = load_base(follower.base_folder(located))
@@ -79,10 +87,26 @@ def score_round(
         sequence_ids=text.sequence_ids,
         batch_tokens=batch_tokens(text.batches),
         candidates=candidates,
-        uids=inputs.uids,
+        registrations=inputs.registrations,
+        earlier=pay_history(earlier, located.release, now),
         scorer=scorer,
         scores=scores,
     )
+
+
+def remembered_rounds(release: Release) -> int:
+    """How many rounds back a round's scoring looks."""
+    return release.scoring.pay_rounds - 1
+
+
+def pay_history(earlier: Sequence[Receipt], release: Release, now: Round) -> list[Earlier]:
+    """The rounds before this one whose shares count in its pay."""
+    first = now.round_id - release.scoring.pay_rounds + 1
+    return [
+        Earlier(deadline=round_by_id(release.rounds, receipt.round_id).deadline, receipt=receipt)
+        for receipt in earlier
+        if first <= receipt.round_id < now.round_id
+    ]
 
 
 def scoring_text(located: Located, follower: ReleaseFollower, base: BaseModel, beacon: str) -> RoundText:

@@ -16,7 +16,7 @@ from torch import Tensor
 from hivetune.credit import NODES, SCREEN_NODES, aumann_shapley
 from hivetune.dora import dora_weight
 from hivetune.errors import RejectedSubmission
-from hivetune.evaluation import Batch, losses
+from hivetune.evaluation import Batch, losses, sequences_of
 from hivetune.merging import Adapter, merge_deltas, moved, uniform_coefficients
 from hivetune.model import BaseModel
 from hivetune.records import ScoringPlan
@@ -25,6 +25,7 @@ from validator.looks import confidence_at_each, is_decided, planned_looks
 
 log = logging.getLogger(__name__)
 
+_REPLICATES = 4  # batches that are measured again in another arrangement
 _REFINE_ABOVE = 0.02  # completeness error above which credits are computed again with more nodes
 
 
@@ -42,6 +43,8 @@ class Scores:
 
     solo: Mapping[str, Solo]
     credit: Mapping[str, Estimate]  # from the last merge each adapter was part of
+    credit_nats: Mapping[str, tuple[float, ...]]  # the same, batch by batch
+    nodes: int  # of the credits' quadrature; 0 without a merge
     paid: tuple[str, ...]  # those in the final merge, each with a lower bound above zero
     rejected: Mapping[str, RejectedSubmission]  # whose loss broke
     merged_loss: float | None
@@ -81,6 +84,18 @@ class Scorer:
     def base_loss(self) -> float:
         """The base's loss in nats per token."""
         return sum(self.base_nats) / sum(batch_tokens(self._batches))
+
+    def replicate_spread(self) -> float:
+        """The largest difference in nats per token between a batch's base loss and its sequences' one by one.
+
+        Another arrangement of the same products sums in another order, as another machine does: what validators
+        can agree to, and what no verdict should hang on.
+        """
+        spread = 0.0
+        for batch, nats in zip(self._batches[:_REPLICATES], self.base_nats, strict=False):
+            alone = losses(self._base, sequences_of(batch), {})
+            spread = max(spread, abs(sum(alone) - nats) / batch.predicted)
+        return spread
 
     def score(
         self, adapters: Sequence[Adapter], measured: MutableMapping[str, tuple[float, ...]] | None = None
@@ -122,11 +137,13 @@ class Scorer:
     ) -> Scores:
         """Credit, gate and pay of those whose loss alone is sound; RejectedSubmission when the merge's is not."""
         sound = [adapter for adapter in adapters if adapter.hotkey in solo]
+        nats: dict[str, tuple[float, ...]] = {}
         credit: dict[str, Estimate] = {}
         paid: list[Adapter] = []
         for nodes in NODES:
             merged_loss = error = None
-            credit, merged = self._gate(sound, nodes)
+            nats, merged = self._gate(sound, nodes)
+            credit = self._estimates(nats)
             paid = [adapter for adapter in merged if credit[adapter.hotkey].lower > 0]
             if not paid:
                 break
@@ -141,6 +158,8 @@ class Scorer:
         return Scores(
             solo=solo,
             credit=credit,
+            credit_nats=nats,
+            nodes=nodes if credit else 0,
             paid=tuple(adapter.hotkey for adapter in paid),
             rejected=rejected,
             merged_loss=merged_loss,
@@ -162,13 +181,13 @@ class Scorer:
         """Over the base on the batches that were measured."""
         return self._estimate([before - after for before, after in zip(self.base_nats, nats, strict=False)])
 
-    def _gate(self, adapters: list[Adapter], nodes: int) -> tuple[dict[str, Estimate], list[Adapter]]:
-        """Merge, credit, drop what earned nothing, and again; the credits and members of the last merge.
+    def _gate(self, adapters: list[Adapter], nodes: int) -> tuple[dict[str, tuple[float, ...]], list[Adapter]]:
+        """Merge, credit, drop what earned nothing, and again; the batches' credits and members of the last merge.
 
         Who is dropped keeps the credit of the last merge it was in. If the passes run out, the last merge may hold
         members without a proven credit; they are not paid.
         """
-        found: dict[str, Estimate] = {}
+        found: dict[str, tuple[float, ...]] = {}
         left = self._screen(adapters, found)
         for attempt in range(self._plan.gate_passes + 1):
             if not left:
@@ -176,13 +195,13 @@ class Scorer:
             self._progress(f"credit of {len(left)} in the merge, pass {attempt + 1}")
             now = self._credits(left, nodes, self._batches)
             found |= now
-            drop = to_drop(now, patient=attempt < self._plan.gate_passes - 2)
+            drop = to_drop(self._estimates(now), patient=attempt < self._plan.gate_passes - 2)
             if not drop or attempt == self._plan.gate_passes:
                 break
             left = [adapter for adapter in left if adapter.hotkey not in drop]
         return found, left
 
-    def _screen(self, adapters: list[Adapter], found: dict[str, Estimate]) -> list[Adapter]:
+    def _screen(self, adapters: list[Adapter], found: dict[str, tuple[float, ...]]) -> list[Adapter]:
         """Whom the first look does not show to be harmful, so that few passes need all batches."""
         left = adapters
         for _ in range(self._plan.gate_passes if len(self.looks) > 1 else 0):
@@ -191,20 +210,24 @@ class Scorer:
             self._progress(f"credit of {len(left)} at the first look")
             now = self._credits(left, SCREEN_NODES, self._batches[: self.looks[0]])
             found |= now
-            harmful = surely_harmful(now)
+            harmful = surely_harmful(self._estimates(now))
             if not harmful:
                 break
             left = [adapter for adapter in left if adapter.hotkey not in harmful]
         return left
 
-    def _credits(self, adapters: list[Adapter], nodes: int, batches: Sequence[Batch]) -> dict[str, Estimate]:
+    def _credits(self, adapters: list[Adapter], nodes: int, batches: Sequence[Batch]) -> dict[str, tuple[float, ...]]:
+        """In nats, batch by batch, in the merge of these."""
         coefficients = uniform_coefficients(adapters)
         credits_BA = aumann_shapley(
             self._base, self._weights, adapters, coefficients, batches, self._scale, nodes=nodes
         )
         if not np.isfinite(credits_BA).all():
             raise RejectedSubmission("broken_loss", f"in the merge of {len(adapters)}")
-        return {adapter.hotkey: self._estimate(credits_BA[:, i]) for i, adapter in enumerate(adapters)}
+        return {adapter.hotkey: tuple(credits_BA[:, i].tolist()) for i, adapter in enumerate(adapters)}
+
+    def _estimates(self, nats: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
+        return {hotkey: self._estimate(batches) for hotkey, batches in nats.items()}
 
     def _merged_loss(self, adapters: list[Adapter]) -> float:
         self._progress("measuring the merge")
@@ -246,6 +269,6 @@ def completeness_error(total_credit: float, improvement: float) -> float:
 
 
 def pay(scores: Scores) -> dict[str, float]:
-    """Weights by hotkey, linear in credit, summing to one; empty when nobody earned anything."""
+    """Shares of the round's pay by hotkey, linear in credit, summing to one; empty when nobody earned anything."""
     total = sum(scores.credit[hotkey].mean for hotkey in scores.paid)
     return {hotkey: scores.credit[hotkey].mean / total for hotkey in scores.paid}
