@@ -1,6 +1,5 @@
 """Writing a round's adapter file: the honest way, by training on the assigned shard."""
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +18,7 @@ from hivetune.rounds import Round
 from hivetune.status import Report, Status
 from miner.data import ShardKey, packed_shard, tokenizer_digest
 from miner.engines import build_engine
+from miner.secret import training_seed
 from miner.settings import MinerSettings
 from miner.trainer import Progress, TrainingPlan, pack_sequences, train
 
@@ -36,8 +36,11 @@ class Author(Protocol):
 class TrainingAuthor:
     """Trains DoRA on the shard that the release assigns to this miner."""
 
-    def __init__(self, settings: MinerSettings, ledger: Ledger, follower: ReleaseFollower, report: Report) -> None:
+    def __init__(
+        self, settings: MinerSettings, ledger: Ledger, follower: ReleaseFollower, report: Report, *, secret: bytes
+    ) -> None:
         self._settings = settings
+        self._secret = secret
         self._ledger = ledger
         self._follower = follower
         self._report = report
@@ -53,7 +56,7 @@ class TrainingAuthor:
         base = load_base(self._follower.base_folder(located), dtype=getattr(torch, self._settings.precision))
         sequences_NT = self._sequences(base, located, shard, path.parents[2] / "tokens")
         log.info("round %d: shard %d, %d sequences", now.round_id, shard, len(sequences_NT))
-        seed = self._seed(now)
+        seed = training_seed(self._secret, self._ledger.hotkey, now.round_id, self._settings.seed)
         engine = build_engine(
             self._settings,
             base,
@@ -98,10 +101,6 @@ class TrainingAuthor:
             return pack_sequences(base.tokenizer, texts, data.sequence_length)
 
         return packed_shard(cache, key, make)
-
-    def _seed(self, now: Round) -> int:
-        name = f"{self._ledger.hotkey}:{now.round_id}:{self._settings.seed}"
-        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
     def _plan(self, seed: int) -> TrainingPlan:
         return TrainingPlan(

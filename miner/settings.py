@@ -35,7 +35,7 @@ class MinerSettings(NodeSettings):
     device: str = "cpu"
     """Torch device, such as cpu or cuda:0."""
     seed: int = 0
-    """Seed of initialisation and data order, mixed with hotkey and round."""
+    """Seed of initialisation and data order, mixed with hotkey, round and a secret in the state folder."""
     checkpoint_steps: int = Field(default=10, gt=0)
     """Optimizer steps between checkpoints."""
     margin_blocks: int = Field(default=2, ge=1)

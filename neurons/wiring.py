@@ -82,13 +82,16 @@ def build_miner(settings: "MinerSettings", connections: Connections, state: Path
     """An honest miner."""
     from miner.author import TrainingAuthor
     from miner.node import MinerNode
+    from miner.secret import load_secret
 
     follower = ReleaseFollower(connections.ledger, connections.hub, state)
     return MinerNode(
         ledger=connections.ledger,
         hub=connections.hub,
         follower=follower,
-        author=TrainingAuthor(settings, connections.ledger, follower, report),
+        author=TrainingAuthor(
+            settings, connections.ledger, follower, report, secret=load_secret(state / "training-secret")
+        ),
         repo=connections.repo(settings.repo, f"{settings.wallet_hotkey}-adapters"),
         state=state,
         report=report,
