@@ -9,8 +9,9 @@ import click
 from averager.settings import AveragerSettings
 from hivetune.errors import ConfigError
 from miner.settings import MinerSettings
-from neurons.commands import Command, settings_command
+from neurons.commands import Command, settings_command, settings_command_with_more
 from neurons.localnet.options import DemoOptions
+from neurons.receipt_options import PowerOptions
 from neurons.results import RAO
 from validator.settings import ValidatorSettings
 
@@ -40,11 +41,31 @@ def role_commands() -> list[click.Command]:
         settings_command(
             "miner", MinerSettings, run_miner, "Train on this miner's shard, commit, reveal, round after round."
         ),
-        settings_command("validator", ValidatorSettings, run_validator, "Score every submission and set weights."),
+        settings_command_with_more(
+            "validator",
+            ValidatorSettings,
+            run_validator,
+            "Score every submission and set weights.",
+            more=[
+                settings_command(
+                    "power",
+                    PowerOptions,
+                    _show_power,
+                    "Show how many tokens it takes to tell submissions apart, from a round's own losses.",
+                    config=False,
+                )
+            ],
+        ),
         settings_command(
             "averager", AveragerSettings, run_averager, "Merge what the chain's weights approve into releases."
         ),
     ]
+
+
+def _show_power(options: PowerOptions) -> None:
+    from neurons.power_commands import show_power
+
+    show_power(options)
 
 
 def _run_demo(options: DemoOptions) -> None:

@@ -2,8 +2,9 @@
 
 import click
 
-from neurons.commands import settings_command
+from neurons.commands import settings_command, settings_command_with_more
 from neurons.subnet_options import (
+    ExplainOptions,
     RegisterOptions,
     RewardsOptions,
     SetOptions,
@@ -62,6 +63,12 @@ def _rewards(options: RewardsOptions) -> None:
     show_rewards(options)
 
 
+def _explain(options: ExplainOptions) -> None:
+    from neurons.explain_commands import explain_rewards
+
+    explain_rewards(options)
+
+
 @click.group()
 def subnet() -> None:
     """Create, join and look at a subnet."""
@@ -109,10 +116,19 @@ subnet.add_command(
         config=False,
     )
 )
-rewards = settings_command(
+rewards = settings_command_with_more(
     "rewards",
     RewardsOptions,
     _rewards,
     "Show stake, incentive, dividends, emission, total earned and the last verdict of every neuron.",
+    more=[
+        settings_command(
+            "explain",
+            ExplainOptions,
+            _explain,
+            "Show how a round's submissions came to their pay, number by number, and what would have changed it.",
+            config=False,
+        )
+    ],
     config=False,
 )

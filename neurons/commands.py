@@ -22,8 +22,8 @@ _SHORT_FLAGS = {"network": "-n", "wallet": "-w", "wallet_hotkey": "-H"}  # as bt
 _CHECKS: Mapping[str, Callable[[str], object]] = {"network": resolve, "genesis_hash": checked_hash}
 
 
-class Command(click.Command):
-    """A command that ends with one clear line and exit code 2 instead of a traceback for every expected error."""
+class _EndsClearly(click.Command):
+    """Ends with one clear line and exit code 2 instead of a traceback for every expected error."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
@@ -32,6 +32,14 @@ class Command(click.Command):
         except HivetuneError as error:
             click.echo(f"hivetune: {' '.join(str(error).split())}", err=True)
             context.exit(2)
+
+
+class Command(_EndsClearly):
+    """A command whose expected errors are one line."""
+
+
+class CommandWithMore(_EndsClearly, click.Group):
+    """A command that has commands below it, too."""
 
 
 def settings_command(
@@ -51,12 +59,50 @@ def settings_command(
     def callback(config: Path | None = None, **flags: object) -> None:
         run(model.load(config, flags, os.environ, _CHECKS))
 
+    return Command(name, params=_parameters(model, arguments, config=config), callback=callback, help=help_text)
+
+
+def settings_command_with_more(
+    name: str,
+    model: type[AnySettings],
+    run: Callable[[AnySettings], None],
+    help_text: str,
+    *,
+    more: Sequence[click.Command],
+    config: bool = True,
+) -> click.Group:
+    """As `settings_command`, with the commands in `more` below it; flags stand behind the last word alone."""
+
+    def callback(config: Path | None = None, **flags: object) -> None:
+        context = click.get_current_context()
+        if context.invoked_subcommand is None:
+            run(model.load(config, flags, os.environ, _CHECKS))
+            return
+        given = next((flag for flag, value in flags.items() if value is not None), "config" if config else None)
+        if given is not None:
+            flag = _FLAG_NAMES.get(given, given).replace("_", "-")
+            raise click.UsageError(f"--{flag} belongs behind `{context.command_path} {context.invoked_subcommand}`")
+
+    group = CommandWithMore(
+        name,
+        params=_parameters(model, (), config=config),
+        callback=callback,
+        help=help_text,
+        invoke_without_command=True,
+        no_args_is_help=False,
+    )
+    for command in more:
+        group.add_command(command)
+    return group
+
+
+def _parameters(model: type[AnySettings], arguments: Sequence[str], *, config: bool) -> list[click.Parameter]:
     file = click.Option(
         ["--config"], type=click.Path(path_type=Path, dir_okay=False), help="TOML file with the same names."
     )
     places: list[click.Parameter] = [click.Argument([field], type=str) for field in arguments]
     options = [_option(field, model) for field in model.model_fields if field not in arguments]
-    return Command(name, params=[*places, *([file] if config else []), *options], callback=callback, help=help_text)
+    return [*places, *([file] if config else []), *options]
 
 
 def run_from_flags(

@@ -38,7 +38,7 @@ class Verified:
 def show_receipt(options: ReceiptOptions) -> None:
     """Print a receipt whose digest the chain vouches for."""
     ledger = Ledger(options.network, options.netuid, genesis_hash=options.genesis_hash)
-    _, chained = _find(ledger, HubClient(options.hub), options)
+    _, chained = find_receipts(ledger, HubClient(options.hub), options)
     receipt = chained[-1]
     value = json.loads(receipt.to_bytes())
     show(value, lambda: _table(receipt), as_json=options.as_json)
@@ -49,7 +49,7 @@ def verify_receipt(options: ReceiptVerifyOptions) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     ledger, hub = Ledger(options.network, options.netuid, genesis_hash=options.genesis_hash), HubClient(options.hub)
-    pointer, chained = _find(ledger, hub, options)
+    pointer, chained = find_receipts(ledger, hub, options)
     published = chained[-1]
     with tempfile.TemporaryDirectory(prefix="hivetune-") as folder:
         repeated = _repeat(published, pointer, ledger, hub, Path(folder), options.fetch_seconds)
@@ -91,7 +91,7 @@ def _repeat(
     )
 
 
-def _find(ledger: Ledger, hub: HubClient, options: ReceiptOptions) -> tuple[ReceiptPointer, list[Receipt]]:
+def find_receipts(ledger: Ledger, hub: HubClient, options: ReceiptOptions) -> tuple[ReceiptPointer, list[Receipt]]:
     """A validator's pointer, and its receipts from the newest to the one asked for."""
     validator, pointer = receipt_pointer(ledger, options.hotkey)
     wanted = pointer.round_id if options.round is None else options.round

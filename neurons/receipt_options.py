@@ -18,6 +18,15 @@ class ReceiptOptions(SubnetSettings):
     """Print JSON."""
 
 
+class PowerOptions(ReceiptOptions):
+    """What to reckon from it."""
+
+    delta: float = Field(default=0.002, gt=0)
+    """Difference in nats per token that is to be told from none."""
+    power: float = Field(default=0.8, gt=0.5, lt=1)
+    """Probability with which it is to be found."""
+
+
 class ReceiptVerifyOptions(ReceiptOptions):
     """How to repeat it."""
 

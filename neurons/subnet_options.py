@@ -88,6 +88,17 @@ class SetOptions(SubnetSettings):
     """Print JSON."""
 
 
+class ExplainOptions(ViewOptions):
+    """Whose pay to explain."""
+
+    hub: str = Field(pattern=r"^https?://\S+$")
+    """URL of the Hub, which has the receipts."""
+    hotkey: str = ""
+    """Only this hotkey (ss58 address); without it every submission."""
+    round: int | None = Field(default=None, ge=0)
+    """Round to explain; without it the last one with a receipt."""
+
+
 class RewardsOptions(ViewOptions):
     """What to show of who earned what."""
 

@@ -25,7 +25,7 @@ def leaf_commands(group: click.Group = main, path: tuple[str, ...] = ()) -> dict
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             found |= leaf_commands(command, (*path, name))
-        else:
+        if not isinstance(command, click.Group) or command.invoke_without_command:
             found[*path, name] = command
     return found
 
@@ -45,7 +45,7 @@ def mentioned_commands(text: str) -> list[list[str]]:
 
 def parse(words: list[str]) -> None:
     path, command = find(words)
-    if isinstance(command, click.Group):
+    if isinstance(command, click.Group) and not command.invoke_without_command:
         assert set(words[len(path) :]) <= {"--help", "-h", "--version"}
     elif not {"--help", "-h"} & set(words):
         command.make_context(path[-1], words[len(path) :])

@@ -228,8 +228,14 @@ def test_any_process_killed_in_any_phase_comes_back_and_the_next_round_completes
     assert len({submission.shard for submission in clean.submissions}) == 2
     assert clean.completeness_error == pytest.approx(0, abs=0.02)
     published = sum(result.release.published for result in results)
-    assert repeated(localnet, "release", "verify", str(published))["same"]
-    assert repeated(localnet, "receipt", "verify") | {"validator": ""} == {
+    assert repeated(localnet, "release", "verify", str(published), "--threads=3")["same"]
+    told = repeated(localnet, "rewards", "explain")
+    assert [one["weight"] for one in told] == [submission.weight for submission in clean.submissions]
+    assert [one["emission"] for one in told] == [submission.emission for submission in clean.submissions]
+    assert all(one["otherwise"]["weight"] > one["weight"] > 0 and one["checks"][-1]["passed"] for one in told)
+    decisions = {one["name"]: one for one in repeated(localnet, "validator", "power", "--delta=0.002")["decisions"]}
+    assert 0 < decisions["credit in the merge"]["tokens"] < decisions["a loss without a pair"]["tokens"]
+    assert repeated(localnet, "receipt", "verify", "--threads=3") | {"validator": ""} == {
         "validator": "",
         "round": clean.round,
         "receipts_in_chain": 1,
@@ -239,14 +245,13 @@ def test_any_process_killed_in_any_phase_comes_back_and_the_next_round_completes
     }
 
 
-def repeated(localnet: Localnet, *words: str) -> dict[str, Any]:
-    """What was published repeated in another process with other threads, as anybody would."""
-    command = [sys.executable, "-m", "neurons.cli", *words, "--threads=3", "--json"]
+def repeated(localnet: Localnet, *words: str) -> Any:
+    """What a command says that anybody can run, in another process."""
+    command = [sys.executable, "-m", "neurons.cli", *words, "--json"]
     place = [f"--network={localnet.chain.url}", f"--netuid={localnet.ledger.netuid}", f"--hub={localnet.hub.url}"]
     run = subprocess.run([*command, *place], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
-    found: dict[str, Any] = json.loads(run.stdout)
-    return found
+    return json.loads(run.stdout)
 
 
 def _running(folder: Path) -> list[str]:
