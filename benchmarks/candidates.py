@@ -73,17 +73,34 @@ def layout_of(base: BaseModel) -> AdapterLayout:
 
 
 def train_adapter(
-    base_folder: Path, sequences_NT: Tensor, *, steps: int, seed: int, shuffled: bool = False
+    base_folder: Path,
+    sequences_NT: Tensor,
+    *,
+    steps: int,
+    seed: int,
+    shuffled: bool = False,
+    start: dict[str, Factors] | None = None,
 ) -> dict[str, Factors]:
-    """What a miner makes of its shard in so many steps; of text without order, when `shuffled`."""
+    """What a miner makes of its shard in so many steps; of text without order, when `shuffled`; or of a given start."""
     base = load_base(base_folder)
     engine = FastEngine(base, layout_of(base), seed=seed, device="cpu")
+    if start is not None:
+        engine.restore(_state_of(start))
     if shuffled:
         order = torch.randperm(sequences_NT.numel(), generator=torch.Generator().manual_seed(seed))
         sequences_NT = sequences_NT.flatten()[order].view_as(sequences_NT)
     for step, rows in enumerate(_draws(len(sequences_NT), 8, steps, seed)):
         engine.step([sequences_NT[rows]], 3e-3 * (1 - step / steps))
     return engine.factors()
+
+
+def _state_of(factors: dict[str, Factors]) -> dict[str, Tensor]:
+    """What an engine restores, without the optimizer's moments."""
+    return {
+        f"parameter:{module}.{part}": tensor
+        for module, layer in factors.items()
+        for part, tensor in (("lora_A", layer.down_RI), ("lora_B", layer.up_OR), ("magnitude", layer.magnitude_O))
+    }
 
 
 def worthless(kind: str, base: BaseModel, honest: dict[str, Factors], seed: int) -> dict[str, Factors]:

@@ -221,7 +221,7 @@ class Round:
         start = time.process_time()
         source = RevealedFiles(HubClient(self._hub.url), own_repo="validator/receipts", download_s=60.0)
         with tempfile.TemporaryDirectory(dir=self._folder) as inbox:
-            intake = Intake(self._located, NOW, source, self._weights, Path(inbox))
+            intake = Intake(self._located, NOW, source, self._weights, Path(inbox), beacon="")
             found = intake.collect({f"{name:-<48}": commitment for name, commitment in commitments.items()})
         admitted = time.process_time()
         if [c.rejection.reason for c in found if c.rejection] != reasons:

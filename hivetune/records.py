@@ -249,4 +249,5 @@ class Receipt(Record):
     completeness_error: FiniteFloat | None  # (sum of credits) / (base_loss - merged_loss) - 1
     nodes: Count  # of the credits' quadrature; 0 when there was nothing to merge
     replicate_spread: FiniteFloat  # nats per token by which one loss differs when measured in another arrangement
+    missing_earlier: Items[Sha256]  # files of earlier rounds that could not be had, so no copies of them were found
     entries: Items[Entry]

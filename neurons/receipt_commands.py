@@ -19,6 +19,7 @@ from hub.revealed import RevealedFiles
 from neurons.output import make_table, say_aside, show
 from neurons.receipt_chain import receipt_pointer, receipts_back, receipts_before
 from neurons.receipt_options import ReceiptOptions, ReceiptVerifyOptions
+from validator.earlier import EarlierFiles
 from validator.receipt_check import first_difference, unrepeatable
 from validator.round_scoring import read_round, remembered_rounds, score_round
 
@@ -32,6 +33,8 @@ class Verified:
     receipts_in_chain: int  # from the newest to this one, each of the digest that the one after it names
     entries: int
     not_repeatable: int  # entries that hang on what the Hub showed at the time
+    earlier_missing: int  # files of earlier rounds that the validator says it could not have
+    earlier_gone: int  # those that it had, and that cannot be had any more
     true: bool
 
 
@@ -55,13 +58,15 @@ def verify_receipt(options: ReceiptVerifyOptions) -> None:
         repeated = _repeat(published, pointer, ledger, hub, Path(folder), options.fetch_seconds)
     if difference := first_difference(published, repeated):
         raise ConfigError(f"the receipt of {published.validator} for round {published.round_id} lies: {difference}")
-    left_out = unrepeatable(published)
+    left_out = unrepeatable(published, repeated.missing_earlier)
     found = Verified(
         validator=published.validator,
         round=published.round_id,
         receipts_in_chain=len(chained),
         entries=len(published.entries),
         not_repeatable=len(left_out),
+        earlier_missing=len(published.missing_earlier),
+        earlier_gone=len(set(repeated.missing_earlier) - set(published.missing_earlier)),
         true=True,
     )
     show(found, lambda: _sentence(found), as_json=options.as_json)
@@ -75,16 +80,21 @@ def _repeat(
     now = round_by_id(located.release.rounds, published.round_id)
     first = now.round_id - remembered_rounds(located.release)
     inputs = read_round(ledger, located, now)
-    left_out = unrepeatable(published)
-    kept = {hotkey: one for hotkey, one in inputs.commitments.items() if hotkey not in left_out}
     revisions = {entry.repo: entry.revision for entry in published.entries if entry.revision}
+    source = RevealedFiles(hub, own_repo=located.repo, download_s=fetch_s, revisions=revisions)
+    files = EarlierFiles(source=source, folder=folder / "earlier", without=frozenset(published.missing_earlier))
+    earlier = list(receipts_before(hub, published.validator, pointer, published, max(first, 0)))
+    missing = files.gather(earlier, now.round_id, located.release.layout).missing
+    left_out = unrepeatable(published, missing)
+    kept = {hotkey: one for hotkey, one in inputs.commitments.items() if hotkey not in left_out}
     return score_round(
         replace(inputs, commitments=kept),
         follower,
-        RevealedFiles(hub, own_repo=located.repo, download_s=fetch_s, revisions=revisions),
+        source,
         validator=published.validator,
         previous=published.previous,
-        earlier=list(receipts_before(hub, published.validator, pointer, published, first)),
+        earlier=earlier,
+        earlier_files=replace(files, without=frozenset(missing)),
         submissions=folder / "submissions",
         measured={},
         say=say_aside,
@@ -110,6 +120,11 @@ def _release(follower: ReleaseFollower, published: Receipt) -> Located:
 
 def _sentence(found: Verified) -> str:
     skipped = f", {found.not_repeatable} hang on what the Hub showed then" if found.not_repeatable else ""
+    if found.earlier_missing or found.earlier_gone:
+        skipped += (
+            f"; of the files of earlier rounds the validator did without {found.earlier_missing}, "
+            f"and {found.earlier_gone} are gone since"
+        )
     return (
         f"round {found.round}, validator {found.validator[:8]}: all {found.entries} entries scored again and found true"
         f"{skipped}; {found.receipts_in_chain} receipts in an unbroken chain"

@@ -116,7 +116,7 @@ class Town:
         self.commit(owner, data)
 
     def reasons(self, source: SubmissionSource, inbox: Path) -> dict[str, str]:
-        found = Intake(self.located, NOW, source, weights_of(self.base), inbox).collect(self.commitments)
+        found = Intake(self.located, NOW, source, weights_of(self.base), inbox, beacon="").collect(self.commitments)
         return {c.hotkey: c.rejection.reason if c.rejection else "" for c in found}
 
 

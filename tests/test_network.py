@@ -241,6 +241,8 @@ def test_any_process_killed_in_any_phase_comes_back_and_the_next_round_completes
         "receipts_in_chain": 1,
         "entries": 2,
         "not_repeatable": 0,
+        "earlier_missing": 0,
+        "earlier_gone": 0,
         "true": True,
     }
 

@@ -26,7 +26,7 @@ def receipt(*entries: Entry, **changes: object) -> Receipt:
         "protocol": 1, "round_id": 7, "validator": "5Val", "previous": "c" * 64, "release_sha256": "d" * 64,
         "beacon": "0xab", "sequence_ids": (4, 1), "batch_tokens": (127, 127), "base_batch_nats": (430.0, 440.0),
         "base_loss": 3.4, "merged_loss": 3.1, "completeness_error": 0.001, "nodes": 2, "replicate_spread": 1e-7,
-        "entries": entries or (entry(),),
+        "missing_earlier": (), "entries": entries or (entry(),),
     }  # fmt: skip
     return Receipt.model_validate(fields | changes)
 

@@ -53,7 +53,8 @@ RECEIPTS = st.builds(
     release_sha256=SHA256, beacon=st.text(max_size=66), sequence_ids=st.lists(COUNTS, max_size=3).map(tuple),
     batch_tokens=st.lists(COUNTS, max_size=3).map(tuple), base_batch_nats=st.lists(FINITE, max_size=3).map(tuple),
     base_loss=FINITE, merged_loss=st.none() | FINITE, completeness_error=st.none() | FINITE,
-    nodes=COUNTS, replicate_spread=FINITE, entries=st.lists(ENTRIES, max_size=2).map(tuple),
+    nodes=COUNTS, replicate_spread=FINITE, missing_earlier=st.lists(SHA256, max_size=2).map(tuple),
+    entries=st.lists(ENTRIES, max_size=2).map(tuple),
 )  # fmt: skip
 OUTCOMES = st.builds(
     MergeOutcome, round_id=COUNTS, published=st.booleans(), reason=st.text(max_size=20), report=st.none() | REPORTS

@@ -1,8 +1,9 @@
 """Admission: every commitment of the round ends as an admitted adapter or a typed rejection, cheap checks first."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median_low
 
@@ -15,6 +16,7 @@ from hivetune.records import ScoringPlan
 from hivetune.releases import Located, OnChain
 from hivetune.rounds import Round
 from hivetune.submissions import SubmissionSource, committed, open_submission
+from validator.originality import Work, find_copies
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +38,23 @@ class Intake:
     """Opens and judges the submissions of one round against one base."""
 
     def __init__(
-        self, located: Located, now: Round, source: SubmissionSource, weights: Mapping[str, Tensor], folder: Path
+        self,
+        located: Located,
+        now: Round,
+        source: SubmissionSource,
+        weights: Mapping[str, Tensor],
+        folder: Path,
+        *,
+        beacon: str,
+        earlier: Sequence[Work] = (),
     ) -> None:
         self._located = located
         self._now = now
         self._source = source
         self._weights = weights
         self._folder = folder
+        self._beacon = beacon
+        self._earlier = earlier
         self._base_norm = weights_norm(weights)
 
     def collect(self, commitments: Mapping[str, OnChain]) -> list[Candidate]:
@@ -50,7 +62,8 @@ class Intake:
         opened = [self._open(hotkey, commitments[hotkey]) for hotkey in sorted(commitments)]
         blocks = {hotkey: commitment.block for hotkey, commitment in commitments.items()}
         unique = reject_duplicates(opened, blocks, self._folder)
-        return reject_outliers(unique, self._located.release.scoring)
+        original = self._reject_copies(unique, blocks)
+        return reject_outliers(original, self._located.release.scoring)
 
     def _open(self, hotkey: str, commitment: OnChain) -> Candidate:
         repo = digest = ""
@@ -75,6 +88,21 @@ class Intake:
             adapter=adapter,
         )
 
+    def _reject_copies(self, candidates: list[Candidate], blocks: Mapping[str, int]) -> list[Candidate]:
+        """Sketches are drawn by the beacon, which nobody knew when the files were committed to."""
+        works = {
+            c.hotkey: Work(name=c.hotkey, load=partial(_same, c.adapter))
+            for c in in_order_of_commitment(candidates, blocks)
+            if c.rejection is None and c.adapter is not None
+        }
+        scale = self._located.release.layout.scale
+        found = find_copies(list(works.values()), self._earlier, self._weights, scale, f"sketch:{self._beacon}")
+        verdicts = dict(zip(works, found, strict=True))
+        return [
+            candidate if (verdict := verdicts.get(candidate.hotkey)) is None else _rejected(candidate, verdict)
+            for candidate in candidates
+        ]
+
     def _path(self, hotkey: str) -> Path:
         return file_of(self._folder, hotkey)
 
@@ -96,6 +124,11 @@ def check_norm(relative_norm: float, plan: ScoringPlan) -> None:
         )
 
 
+def in_order_of_commitment(candidates: Sequence[Candidate], blocks: Mapping[str, int]) -> list[Candidate]:
+    """Oldest first; in one block, the smaller file digest."""
+    return sorted(candidates, key=lambda candidate: (blocks[candidate.hotkey], candidate.file_sha256))
+
+
 def reject_duplicates(candidates: list[Candidate], blocks: Mapping[str, int], folder: Path) -> list[Candidate]:
     """Keep the oldest commitment of each tensor content; in one block, the smaller file digest.
 
@@ -103,7 +136,7 @@ def reject_duplicates(candidates: list[Candidate], blocks: Mapping[str, int], fo
     """
     owners: dict[str, Candidate] = {}
     digests = {c.hotkey: content_digest(file_of(folder, c.hotkey)) for c in candidates if c.rejection is None}
-    for candidate in sorted(candidates, key=lambda c: (blocks[c.hotkey], c.file_sha256)):
+    for candidate in in_order_of_commitment(candidates, blocks):
         if candidate.hotkey in digests:
             owners.setdefault(digests[candidate.hotkey], candidate)
     kept = []
@@ -129,6 +162,10 @@ def reject_outliers(candidates: list[Candidate], plan: ScoringPlan) -> list[Cand
         else c
         for c in candidates
     ]
+
+
+def _same(adapter: Adapter) -> Adapter:
+    return adapter
 
 
 def _rejected(candidate: Candidate, rejection: RejectedSubmission) -> Candidate:

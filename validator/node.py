@@ -19,6 +19,7 @@ from hivetune.rounds import Round, round_by_id
 from hivetune.status import Report, Status
 from hivetune.submissions import SubmissionSource
 from hub.client import HubClient
+from validator.earlier import MEMORY_ROUNDS, EarlierFiles
 from validator.journal import Journal
 from validator.round_scoring import read_round, remembered_rounds, score_round
 
@@ -74,6 +75,7 @@ class ValidatorNode:
             validator=self.ledger.hotkey,
             previous=self._previous_receipt(now),
             earlier=self._earlier_receipts(now, remembered_rounds(located.release)),
+            earlier_files=EarlierFiles(source=self.source, folder=self.state / "earlier"),
             submissions=self.state / "submissions",
             measured=Journal(self.state / "measured" / f"{now.round_id:06d}-{inputs.beacon[2:18]}.jsonl"),
             say=lambda activity: self._say(now, activity),
@@ -101,11 +103,11 @@ class ValidatorNode:
         if on_chain is not None and on_chain.round_id >= now.round_id:
             return
         self.hub.ensure_repo(self.repo)
-        data = receipt.to_bytes()
-        revision = self.hub.publish(
-            self.repo, {receipt_path(now.round_id): data}, message=f"Receipt of round {now.round_id}"
-        )
-        digest = hashlib.sha256(data).hexdigest()
+        # Those before as well: one that a kill kept from the Hub would break their chain.
+        told = [*self._earlier_receipts(now, MEMORY_ROUNDS), receipt]
+        files: dict[str, Path | bytes] = {receipt_path(one.round_id): one.to_bytes() for one in told}
+        revision = self.hub.publish(self.repo, files, message=f"Receipt of round {now.round_id}")
+        digest = receipt.digest()
         self.ledger.set_commitment(
             pack(ReceiptPointer(round_id=now.round_id, receipt_sha256=digest, revision=revision, repo=self.repo))
         )

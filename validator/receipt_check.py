@@ -1,12 +1,14 @@
 """Holding a published receipt against the same round scored again: the first number that is not what it should be."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from hivetune.records import Entry, Receipt
 
 # What a Hub showed at the time cannot be seen again: the file may have come or gone since.
 UNREPEATABLE = frozenset({"not_revealed", "wrong_size", "wrong_digest", "download_failed"})
+# What a file of an earlier round may have decided, itself or through a copy that owned the same tensors.
+_COPIES = frozenset({"near_copy", "mixture", "duplicate"})
 _EXACT = ("protocol", "round_id", "release_sha256", "beacon", "sequence_ids", "batch_tokens", "nodes")
 _EXACT_OF_ENTRY = ("uid", "registered_at", "shard", "verdict", "reason", "repo", "file_sha256")
 _MEASURED = ("base_batch_nats", "base_loss", "merged_loss", "completeness_error", "replicate_spread")
@@ -18,16 +20,24 @@ _MEASURED_OF_ENTRY = (
 _RELATIVE, _ABSOLUTE = 1e-4, 2e-4
 
 
-def unrepeatable(receipt: Receipt) -> frozenset[str]:
-    """Hotkeys whose rejection hangs on what the Hub showed at the time; they are left out of a repetition."""
-    return frozenset(entry.hotkey for entry in receipt.entries if entry.reason in UNREPEATABLE)
+def unrepeatable(receipt: Receipt, missing: Collection[str] = ()) -> frozenset[str]:
+    """Hotkeys whose rejection hangs on what the Hub showed at the time; they are left out of a repetition.
+
+    `missing` are the files of earlier rounds that the repetition does not have. If the validator had one of them, whom
+    it rejected as a copy may have copied that file. Leaving copies out changes nobody else's verdict: they are in no
+    merge and no median.
+    """
+    reasons = UNREPEATABLE | (_COPIES if set(missing) - set(receipt.missing_earlier) else frozenset())
+    return frozenset(entry.hotkey for entry in receipt.entries if entry.reason in reasons)
 
 
 def first_difference(published: Receipt, repeated: Receipt) -> str:
     """The first thing that the receipt says and a repetition does not, "" for none."""
     if found := _difference(published, repeated, _EXACT, _MEASURED):
         return found
-    left_out = unrepeatable(published)
+    if unknown := set(published.missing_earlier) - set(repeated.missing_earlier):
+        return f"missing_earlier names {_short(min(unknown))}, which no earlier receipt admitted"
+    left_out = unrepeatable(published, repeated.missing_earlier)
     told = {entry.hotkey: entry for entry in published.entries if entry.hotkey not in left_out}
     found_again = {entry.hotkey: entry for entry in repeated.entries}
     if found := _missing(told, found_again):

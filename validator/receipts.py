@@ -72,6 +72,7 @@ def make_receipt(
     earlier: Sequence[Earlier],
     scorer: Scorer,
     scores: Scores,
+    missing_earlier: Sequence[str],
 ) -> Receipt:
     """The whole round, in hotkey order."""
     shares = pay(scores)
@@ -91,6 +92,7 @@ def make_receipt(
         completeness_error=scores.completeness_error,
         nodes=scores.nodes,
         replicate_spread=scorer.replicate_spread(),
+        missing_earlier=tuple(missing_earlier),
         entries=tuple(
             make_entry(
                 candidate,

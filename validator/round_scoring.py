@@ -15,6 +15,7 @@ from hivetune.releases import Located, OnChain, ReleaseFollower
 from hivetune.round_text import RoundText, draw_text
 from hivetune.rounds import Round, round_by_id
 from hivetune.submissions import SubmissionSource
+from validator.earlier import MEMORY_ROUNDS, EarlierFiles, works_of
 from validator.intake import Intake
 from validator.pay import Earlier
 from validator.receipts import Registration, make_receipt
@@ -55,23 +56,29 @@ def score_round(
     validator: str,
     previous: str | None,
     earlier: Sequence[Receipt],
+    earlier_files: EarlierFiles,
     submissions: Path,
     measured: MutableMapping[str, tuple[float, ...]],
     say: Callable[[str], None],
 ) -> Receipt:
-    """Admit, score and pay every submission; `measured` as in `Scorer.score`. Empties `submissions` first.
+    """Admit, score and pay every submission; `measured` as in `Scorer.score`.
 
     `previous` is the digest of the validator's own receipt before; `earlier` are its receipts of the
-    `remembered_rounds` before, or those that it has.
+    `remembered_rounds` before, or those that it has. What `submissions` still holds of the round before goes to the
+    earlier files, then it is emptied.
     """
     located, now = inputs.located, inputs.now
     say(f"loading release {located.release.number}")
     base = load_base(follower.base_folder(located))
     weights = target_weights(base.model, located.release.layout)
     untouched = digest_of(weights)
-    say(f"admitting {len(inputs.commitments)} submissions")
+    layout = located.release.layout
+    gathered = earlier_files.gather(earlier, now.round_id, layout, submissions)
+    say(f"admitting {len(inputs.commitments)} submissions, {len(gathered.files)} earlier ones are known")
     shutil.rmtree(submissions, ignore_errors=True)
-    candidates = Intake(located, now, source, weights, submissions).collect(inputs.commitments)
+    known = works_of(gathered.files, layout, weights)
+    intake = Intake(located, now, source, weights, submissions, beacon=inputs.beacon, earlier=known)
+    candidates = intake.collect(inputs.commitments)
     text = scoring_text(located, follower, base, inputs.beacon)
     scorer = Scorer(base, weights, text.batches, located.release.layout.scale, located.release.scoring, say)
     admitted = [c.adapter for c in candidates if c.rejection is None and c.adapter is not None]
@@ -91,12 +98,13 @@ def score_round(
         earlier=pay_history(earlier, located.release, now),
         scorer=scorer,
         scores=scores,
+        missing_earlier=gathered.missing,
     )
 
 
 def remembered_rounds(release: Release) -> int:
     """How many rounds back a round's scoring looks."""
-    return release.scoring.pay_rounds - 1
+    return max(release.scoring.pay_rounds - 1, MEMORY_ROUNDS)
 
 
 def pay_history(earlier: Sequence[Receipt], release: Release, now: Round) -> list[Earlier]:
