@@ -226,6 +226,7 @@ class Entry(Record):
     lower: FiniteFloat | None
     upper: FiniteFloat | None
     norm: FiniteFloat | None  # of the delta, relative to the adapted weights
+    merged: bool  # in the final merge, whose credits add up
     share: FiniteFloat  # of this round's credit; those of the paid sum to one
     weight: FiniteFloat  # shares averaged over rounds; of all weights, which sum to one or zero
     batch_nats: Items[FiniteFloat]  # solo losses, batch by batch

@@ -17,7 +17,7 @@ CHECKS: Mapping[str, frozenset[str]] = {
         "wrong_shape", "bad_offsets", "not_finite", "negative_magnitude", "ill_conditioned",
     }),
     "size": frozenset({"untrained", "norm_too_large", "norm_outlier"}),
-    "original": frozenset({"duplicate"}),
+    "original": frozenset({"duplicate", "near_copy", "mixture"}),
     "loss": frozenset({"broken_loss"}),
     "credit": frozenset({"harmful", "not_proven"}),
     "completeness": frozenset({"incomplete_credit"}),

@@ -1,6 +1,7 @@
 """`hivetune receipt`: what a validator says of a round, and whether it is true."""
 
 import json
+import secrets
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,10 @@ from neurons.output import make_table, say_aside, show
 from neurons.receipt_chain import receipt_pointer, receipts_back, receipts_before
 from neurons.receipt_options import ReceiptOptions, ReceiptVerifyOptions
 from validator.earlier import EarlierFiles
+from validator.receipt_arithmetic import first_contradiction
 from validator.receipt_check import first_difference, unrepeatable
-from validator.round_scoring import read_round, remembered_rounds, score_round
+from validator.receipt_sample import repeat_batches
+from validator.round_scoring import admit_round, pay_history, read_round, remembered_rounds, score_round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,8 @@ class Verified:
     round: int
     receipts_in_chain: int  # from the newest to this one, each of the digest that the one after it names
     entries: int
+    batches: int  # measured again
+    batches_in_all: int
     not_repeatable: int  # entries that hang on what the Hub showed at the time
     earlier_missing: int  # files of earlier rounds that the validator says it could not have
     earlier_gone: int  # those that it had, and that cannot be had any more
@@ -55,7 +60,7 @@ def verify_receipt(options: ReceiptVerifyOptions) -> None:
     pointer, chained = find_receipts(ledger, hub, options)
     published = chained[-1]
     with tempfile.TemporaryDirectory(prefix="hivetune-") as folder:
-        repeated = _repeat(published, pointer, ledger, hub, Path(folder), options.fetch_seconds)
+        repeated, batches = _repeat(published, pointer, ledger, hub, Path(folder), options)
     if difference := first_difference(published, repeated):
         raise ConfigError(f"the receipt of {published.validator} for round {published.round_id} lies: {difference}")
     left_out = unrepeatable(published, repeated.missing_earlier)
@@ -64,6 +69,8 @@ def verify_receipt(options: ReceiptVerifyOptions) -> None:
         round=published.round_id,
         receipts_in_chain=len(chained),
         entries=len(published.entries),
+        batches=batches,
+        batches_in_all=len(published.batch_tokens),
         not_repeatable=len(left_out),
         earlier_missing=len(published.missing_earlier),
         earlier_gone=len(set(repeated.missing_earlier) - set(published.missing_earlier)),
@@ -73,32 +80,47 @@ def verify_receipt(options: ReceiptVerifyOptions) -> None:
 
 
 def _repeat(
-    published: Receipt, pointer: ReceiptPointer, ledger: Ledger, hub: HubClient, folder: Path, fetch_s: float
-) -> Receipt:
+    published: Receipt,
+    pointer: ReceiptPointer,
+    ledger: Ledger,
+    hub: HubClient,
+    folder: Path,
+    options: ReceiptVerifyOptions,
+) -> tuple[Receipt, int]:
+    """The receipt as it should be, and how many batches were measured for it."""
     follower = ReleaseFollower(ledger, hub, folder / "state")
     located = _release(follower, published)
     now = round_by_id(located.release.rounds, published.round_id)
     first = now.round_id - remembered_rounds(located.release)
     inputs = read_round(ledger, located, now)
     revisions = {entry.repo: entry.revision for entry in published.entries if entry.revision}
-    source = RevealedFiles(hub, own_repo=located.repo, download_s=fetch_s, revisions=revisions)
+    source = RevealedFiles(hub, own_repo=located.repo, download_s=options.fetch_seconds, revisions=revisions)
     files = EarlierFiles(source=source, folder=folder / "earlier", without=frozenset(published.missing_earlier))
     earlier = list(receipts_before(hub, published.validator, pointer, published, max(first, 0)))
     missing = files.gather(earlier, now.round_id, located.release.layout).missing
     left_out = unrepeatable(published, missing)
     kept = {hotkey: one for hotkey, one in inputs.commitments.items() if hotkey not in left_out}
-    return score_round(
+    admitted = admit_round(
         replace(inputs, commitments=kept),
         follower,
         source,
-        validator=published.validator,
-        previous=published.previous,
         earlier=earlier,
         earlier_files=replace(files, without=frozenset(missing)),
         submissions=folder / "submissions",
-        measured={},
         say=say_aside,
     )
+    total = len(admitted.text.batches)
+    if not 0 < options.sample < total:
+        validator, previous = published.validator, published.previous
+        repeated = score_round(
+            admitted, validator=validator, previous=previous, earlier=earlier, measured={}, say=say_aside
+        )
+        return repeated, total
+    history = pay_history(earlier, located.release, now)
+    if contradiction := first_contradiction(published, located.release.scoring, history):
+        raise ConfigError(f"the receipt of {published.validator} contradicts itself: {contradiction}")
+    drawn = sorted(secrets.SystemRandom().sample(range(total), options.sample))
+    return repeat_batches(published, admitted, drawn, say_aside), len(drawn)
 
 
 def find_receipts(ledger: Ledger, hub: HubClient, options: ReceiptOptions) -> tuple[ReceiptPointer, list[Receipt]]:
@@ -126,7 +148,8 @@ def _sentence(found: Verified) -> str:
             f"and {found.earlier_gone} are gone since"
         )
     return (
-        f"round {found.round}, validator {found.validator[:8]}: all {found.entries} entries scored again and found true"
+        f"round {found.round}, validator {found.validator[:8]}: all {found.entries} entries, measured again on "
+        f"{found.batches} of {found.batches_in_all} batches, are true"
         f"{skipped}; {found.receipts_in_chain} receipts in an unbroken chain"
     )
 

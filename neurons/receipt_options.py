@@ -32,5 +32,7 @@ class ReceiptVerifyOptions(ReceiptOptions):
 
     fetch_seconds: float = Field(default=60.0, gt=0)
     """Longest time one submission's download may take."""
+    sample: int = Field(default=0, ge=0)
+    """Batches of text to measure again, drawn at random; 0 measures all, and the merge."""
     threads: int = Field(default=0, ge=0)
     """Threads for tensor work; 0 takes all cores."""

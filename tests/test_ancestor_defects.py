@@ -71,6 +71,7 @@ def scores_of(credits: dict[str, float], paid: tuple[str, ...]) -> Scores:
         credit=found,
         credit_nats={},
         nodes=0,
+        merged=paid,
         paid=paid,
         rejected={},
         merged_loss=None,

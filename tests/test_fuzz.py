@@ -138,7 +138,7 @@ def some_records() -> list[Record]:
         hotkey="5Alice", uid=3, registered_at=7, shard=1, verdict="paid", reason="", detail="", repo="alice/x",
         revision="a" * 40, file_sha256="b" * 64, improvement=0.1,
         improvement_lower=0.05, improvement_upper=0.15, credit=1e-3, lower=1e-4,
-        upper=2e-3, norm=0.01, share=1.0, weight=1.0, batch_nats=(1.5, 2.25), credit_nats=(0.5, 0.25),
+        upper=2e-3, norm=0.01, merged=True, share=1.0, weight=1.0, batch_nats=(1.5, 2.25), credit_nats=(0.5, 0.25),
     )  # fmt: skip
     receipt = Receipt(
         protocol=1, round_id=3, validator="5Bob", previous=None, release_sha256="0" * 64, beacon="0x0",

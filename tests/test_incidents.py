@@ -141,8 +141,8 @@ def paid(credits: dict[str, float], *names: str) -> dict[str, float]:
 
 def scores_of(credits: dict[str, float], *paid: str) -> Scores:
     return Scores(
-        solo={}, credit=estimates(credits), credit_nats={}, nodes=0, paid=paid, rejected={}, merged_loss=None,
-        completeness_error=None,
+        solo={}, credit=estimates(credits), credit_nats={}, nodes=0, merged=paid, paid=paid, rejected={},
+        merged_loss=None, completeness_error=None,
     )  # fmt: skip
 
 

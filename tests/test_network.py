@@ -240,6 +240,8 @@ def test_any_process_killed_in_any_phase_comes_back_and_the_next_round_completes
         "round": clean.round,
         "receipts_in_chain": 1,
         "entries": 2,
+        "batches": 16,
+        "batches_in_all": 16,
         "not_repeatable": 0,
         "earlier_missing": 0,
         "earlier_gone": 0,

@@ -39,13 +39,14 @@ def paid(entries: Sequence[Entry]) -> list[Entry]:
 
 
 ALICE, BOB = paid([measured("5Alice", 30, 20, (16, 40)), measured("5Bob", 20, 10, (32, 40))])
-CAROL = measured("5Carol", -20, -10, (16, 16), verdict="unpaid", reason="harmful", share=0.0, weight=0.0)
+CAROL = measured("5Carol", -20, -10, (16, 16), verdict="unpaid", reason="harmful", merged=False, share=0.0, weight=0.0)
 DAVE = entry(
     "5Dave", verdict="rejected", reason="late", batch_nats=(), credit_nats=(), improvement=None, improvement_lower=None,
-    improvement_upper=None, credit=None, lower=None, upper=None, share=0.0, weight=0.0,
+    improvement_upper=None, credit=None, lower=None, upper=None, merged=False, share=0.0, weight=0.0,
 )  # fmt: skip
 TRUE = receipt(
-    ALICE, BOB, CAROL, DAVE, batch_tokens=TOKENS, base_batch_nats=BASE, base_loss=sum(BASE) / sum(TOKENS)
+    ALICE, BOB, CAROL, DAVE, batch_tokens=TOKENS, base_batch_nats=BASE, base_loss=sum(BASE) / sum(TOKENS),
+    merged_loss=sum(BASE) / sum(TOKENS) - (ALICE.credit + BOB.credit) / 1.01, completeness_error=0.01,  # type: ignore[operator]
 )  # fmt: skip
 
 
@@ -91,6 +92,11 @@ def test_a_verdict_that_its_bounds_do_not_bear_is_named() -> None:
 def test_weights_follow_from_earlier_shares_too() -> None:
     before = [Earlier(deadline=100, receipt=receipt(entry(share=1.0), round_id=6))]
     assert first_contradiction(TRUE, PLAN, before).startswith("5Alice: weight ")
+
+
+def test_completeness_follows_from_the_credits_of_the_merge() -> None:
+    moved = TRUE.model_copy(update={"completeness_error": 0.001})
+    assert first_contradiction(moved, PLAN, []).startswith("completeness_error 0.001, its credits give")
 
 
 def test_the_base_s_loss_is_that_of_its_batches() -> None:

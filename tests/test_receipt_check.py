@@ -15,8 +15,8 @@ def entry(hotkey: str = "5Alice", **changes: object) -> Entry:
         "hotkey": hotkey, "uid": 3, "registered_at": 90, "shard": 5, "verdict": "paid", "reason": "",
         "detail": "", "repo": "alice/adapters",
         "revision": "a" * 40, "file_sha256": "b" * 64, "improvement": 0.24, "improvement_lower": 0.2,
-        "improvement_upper": 0.28, "credit": 0.13, "lower": 0.1, "upper": 0.16, "norm": 0.05, "share": 1.0,
-        "weight": 1.0, "batch_nats": (400.0, 410.0), "credit_nats": (16.5, 16.6),
+        "improvement_upper": 0.28, "credit": 0.13, "lower": 0.1, "upper": 0.16, "norm": 0.05, "merged": True,
+        "share": 1.0, "weight": 1.0, "batch_nats": (400.0, 410.0), "credit_nats": (16.5, 16.6),
     }  # fmt: skip
     return Entry.model_validate(fields | changes)
 
@@ -49,7 +49,7 @@ LIES_OF_ENTRY: dict[str, object] = {
     "uid": 4, "registered_at": 91, "shard": 6, "verdict": "unpaid", "reason": "harmful",
     "repo": "bob/adapters", "file_sha256": "c" * 64,
     "improvement": 0.25, "improvement_lower": 0.19, "improvement_upper": None, "credit": 0.14, "lower": 0.11,
-    "upper": 0.17, "norm": 0.06, "share": 0.9, "weight": 0.9,
+    "upper": 0.17, "norm": 0.06, "merged": False, "share": 0.9, "weight": 0.9,
     "batch_nats": (400.0, 411.0), "credit_nats": (16.5, 16.7),
 }  # fmt: skip
 

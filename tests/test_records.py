@@ -45,7 +45,7 @@ ENTRIES = st.builds(
     detail=st.text(max_size=40), repo=st.text(max_size=20), revision=st.text(max_size=40),
     file_sha256=st.text(max_size=64), improvement=st.none() | FINITE, improvement_lower=st.none() | FINITE,
     improvement_upper=st.none() | FINITE, credit=st.none() | FINITE, lower=st.none() | FINITE,
-    upper=st.none() | FINITE, norm=st.none() | FINITE, share=FINITE, weight=FINITE,
+    upper=st.none() | FINITE, norm=st.none() | FINITE, merged=st.booleans(), share=FINITE, weight=FINITE,
     batch_nats=st.lists(FINITE, max_size=3).map(tuple), credit_nats=st.lists(FINITE, max_size=3).map(tuple),
 )  # fmt: skip
 RECEIPTS = st.builds(

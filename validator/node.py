@@ -6,6 +6,7 @@ Each finished part stands on disk or on the chain before the next begins, so a r
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from chain.ledger import Ledger
@@ -21,7 +22,7 @@ from hivetune.submissions import SubmissionSource
 from hub.client import HubClient
 from validator.earlier import MEMORY_ROUNDS, EarlierFiles
 from validator.journal import Journal
-from validator.round_scoring import read_round, remembered_rounds, score_round
+from validator.round_scoring import admit_round, read_round, remembered_rounds, score_round
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +69,24 @@ class ValidatorNode:
 
     def _score(self, located: Located, now: Round) -> Receipt:
         inputs = read_round(self.ledger, located, now)
-        return score_round(
+        earlier = self._earlier_receipts(now, remembered_rounds(located.release))
+        say = partial(self._say, now)
+        admitted = admit_round(
             inputs,
             self.follower,
             self.source,
-            validator=self.ledger.hotkey,
-            previous=self._previous_receipt(now),
-            earlier=self._earlier_receipts(now, remembered_rounds(located.release)),
+            earlier=earlier,
             earlier_files=EarlierFiles(source=self.source, folder=self.state / "earlier"),
             submissions=self.state / "submissions",
+            say=say,
+        )
+        return score_round(
+            admitted,
+            validator=self.ledger.hotkey,
+            previous=self._previous_receipt(now),
+            earlier=earlier,
             measured=Journal(self.state / "measured" / f"{now.round_id:06d}-{inputs.beacon[2:18]}.jsonl"),
-            say=lambda activity: self._say(now, activity),
+            say=say,
         )
 
     def _set_weights(self, receipt: Receipt, now: Round) -> None:

@@ -11,6 +11,7 @@ from hivetune.records import Entry, Receipt, ScoringPlan
 from hivetune.statistics import Estimate, token_mean
 from validator.looks import confidence_at_each, planned_looks
 from validator.pay import Earlier, average_shares
+from validator.scoring import completeness_error
 
 _RELATIVE, _ABSOLUTE = 1e-6, 1e-9  # of sums of doubles in another order
 
@@ -28,7 +29,19 @@ def first_contradiction(receipt: Receipt, plan: ScoringPlan, earlier: Sequence[E
     for entry in receipt.entries:
         if found := _of_entry(entry, receipt, looks, confidence):
             return f"{entry.hotkey}: {found}"
-    return _of_pay(receipt, earlier)
+    return _of_merge(receipt) or _of_pay(receipt, earlier)
+
+
+def _of_merge(receipt: Receipt) -> str:
+    if outside := [entry.hotkey for entry in receipt.entries if entry.verdict == "paid" and not entry.merged]:
+        return f"{outside[0]}: paid and not in the merge"
+    if receipt.merged_loss is None or receipt.completeness_error is None:
+        return "" if receipt.merged_loss is receipt.completeness_error else "a merged loss or its credits are missing"
+    total = sum(entry.credit or 0.0 for entry in receipt.entries if entry.merged)
+    expected = completeness_error(total, receipt.base_loss - receipt.merged_loss)
+    if not _close(receipt.completeness_error, expected):
+        return f"completeness_error {receipt.completeness_error}, its credits give {expected}"
+    return ""
 
 
 def _of_entry(entry: Entry, receipt: Receipt, looks: Sequence[int], confidence: float) -> str:

@@ -10,7 +10,7 @@ UNREPEATABLE = frozenset({"not_revealed", "wrong_size", "wrong_digest", "downloa
 # What a file of an earlier round may have decided, itself or through a copy that owned the same tensors.
 _COPIES = frozenset({"near_copy", "mixture", "duplicate"})
 _EXACT = ("protocol", "round_id", "release_sha256", "beacon", "sequence_ids", "batch_tokens", "nodes")
-_EXACT_OF_ENTRY = ("uid", "registered_at", "shard", "verdict", "reason", "repo", "file_sha256")
+_EXACT_OF_ENTRY = ("uid", "registered_at", "shard", "verdict", "reason", "repo", "file_sha256", "merged")
 _MEASURED = ("base_batch_nats", "base_loss", "merged_loss", "completeness_error", "replicate_spread")
 _MEASURED_OF_ENTRY = (
     "improvement", "improvement_lower", "improvement_upper", "credit", "lower", "upper", "norm", "share", "weight",

@@ -51,6 +51,7 @@ def make_entry(
         lower=credit.lower if credit else None,
         upper=credit.upper if credit else None,
         norm=candidate.relative_norm,
+        merged=hotkey in scores.merged,
         share=share,
         weight=weight,
         batch_nats=solo.batch_nats if solo else (),

@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import ReceiptPointer, unpack
 from hivetune.corpus import read_split
 from hivetune.errors import RejectedSubmission
+from hivetune.merging import Adapter
 from hivetune.model import BaseModel, digest_of, load_base, target_weights
 from hivetune.records import Receipt, Release
 from hivetune.releases import Located, OnChain, ReleaseFollower
@@ -16,7 +19,7 @@ from hivetune.round_text import RoundText, draw_text
 from hivetune.rounds import Round, round_by_id
 from hivetune.submissions import SubmissionSource
 from validator.earlier import MEMORY_ROUNDS, EarlierFiles, works_of
-from validator.intake import Intake
+from validator.intake import Candidate, Intake
 from validator.pay import Earlier
 from validator.receipts import Registration, make_receipt
 from validator.scoring import Scorer, batch_tokens
@@ -48,58 +51,94 @@ def read_round(ledger: Ledger, located: Located, now: Round) -> RoundInputs:
     )
 
 
-def score_round(
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Admitted:
+    """A round with its base in memory, its submissions judged by themselves, and its text drawn."""
+
+    inputs: RoundInputs
+    base: BaseModel
+    weights: Mapping[str, Tensor]  # the base's adapted ones
+    candidates: Sequence[Candidate]  # in hotkey order
+    text: RoundText
+    missing_earlier: Sequence[str]  # sha256 of files of rounds before that could not be had
+
+
+def admit_round(
     inputs: RoundInputs,
     follower: ReleaseFollower,
     source: SubmissionSource,
     *,
-    validator: str,
-    previous: str | None,
     earlier: Sequence[Receipt],
     earlier_files: EarlierFiles,
     submissions: Path,
-    measured: MutableMapping[str, tuple[float, ...]],
     say: Callable[[str], None],
-) -> Receipt:
-    """Admit, score and pay every submission; `measured` as in `Scorer.score`.
+) -> Admitted:
+    """Open and judge every submission.
 
-    `previous` is the digest of the validator's own receipt before; `earlier` are its receipts of the
-    `remembered_rounds` before, or those that it has. What `submissions` still holds of the round before goes to the
-    earlier files, then it is emptied.
+    `earlier` are the validator's own receipts of the `remembered_rounds` before, or those that it has. What
+    `submissions` still holds of the round before goes to the earlier files, then it is emptied.
     """
     located, now = inputs.located, inputs.now
     say(f"loading release {located.release.number}")
     base = load_base(follower.base_folder(located))
-    weights = target_weights(base.model, located.release.layout)
-    untouched = digest_of(weights)
     layout = located.release.layout
+    weights = target_weights(base.model, layout)
     gathered = earlier_files.gather(earlier, now.round_id, layout, submissions)
     say(f"admitting {len(inputs.commitments)} submissions, {len(gathered.files)} earlier ones are known")
     shutil.rmtree(submissions, ignore_errors=True)
     known = works_of(gathered.files, layout, weights)
     intake = Intake(located, now, source, weights, submissions, beacon=inputs.beacon, earlier=known)
     candidates = intake.collect(inputs.commitments)
-    text = scoring_text(located, follower, base, inputs.beacon)
-    scorer = Scorer(base, weights, text.batches, located.release.layout.scale, located.release.scoring, say)
-    admitted = [c.adapter for c in candidates if c.rejection is None and c.adapter is not None]
-    scores = scorer.score(admitted, measured)
-    if digest_of(weights) != untouched:
+    return Admitted(
+        inputs=inputs,
+        base=base,
+        weights=weights,
+        candidates=candidates,
+        text=scoring_text(located, follower, base, inputs.beacon),
+        missing_earlier=gathered.missing,
+    )
+
+
+def score_round(
+    admitted: Admitted,
+    *,
+    validator: str,
+    previous: str | None,
+    earlier: Sequence[Receipt],
+    measured: MutableMapping[str, tuple[float, ...]],
+    say: Callable[[str], None],
+) -> Receipt:
+    """Score and pay what was admitted; `measured` as in `Scorer.score`, `earlier` as in `admit_round`.
+
+    `previous` is the digest of the validator's own receipt before.
+    """
+    inputs, text = admitted.inputs, admitted.text
+    release = inputs.located.release
+    untouched = digest_of(admitted.weights)
+    scorer = Scorer(admitted.base, admitted.weights, text.batches, release.layout.scale, release.scoring, say)
+    scores = scorer.score(adapters_of(admitted.candidates), measured)
+    if digest_of(admitted.weights) != untouched:
         raise RuntimeError("scoring changed the base model in memory")
     return make_receipt(
         validator=validator,
         previous=previous,
-        located=located,
-        now=now,
+        located=inputs.located,
+        now=inputs.now,
         beacon=inputs.beacon,
         sequence_ids=text.sequence_ids,
         batch_tokens=batch_tokens(text.batches),
-        candidates=candidates,
+        candidates=admitted.candidates,
         registrations=inputs.registrations,
-        earlier=pay_history(earlier, located.release, now),
+        earlier=pay_history(earlier, release, inputs.now),
         scorer=scorer,
         scores=scores,
-        missing_earlier=gathered.missing,
+        missing_earlier=admitted.missing_earlier,
     )
+
+
+def adapters_of(candidates: Sequence[Candidate]) -> list[Adapter]:
+    """Of those that were admitted."""
+    return [c.adapter for c in candidates if c.rejection is None and c.adapter is not None]
 
 
 def remembered_rounds(release: Release) -> int:

@@ -45,6 +45,7 @@ class Scores:
     credit: Mapping[str, Estimate]  # from the last merge each adapter was part of
     credit_nats: Mapping[str, tuple[float, ...]]  # the same, batch by batch
     nodes: int  # of the credits' quadrature; 0 without a merge
+    merged: tuple[str, ...]  # those whose credits add up to what the final merge gains
     paid: tuple[str, ...]  # those in the final merge, each with a lower bound above zero
     rejected: Mapping[str, RejectedSubmission]  # whose loss broke
     merged_loss: float | None
@@ -160,6 +161,7 @@ class Scorer:
             credit=credit,
             credit_nats=nats,
             nodes=nodes if credit else 0,
+            merged=tuple(adapter.hotkey for adapter in merged),
             paid=tuple(adapter.hotkey for adapter in paid),
             rejected=rejected,
             merged_loss=merged_loss,
