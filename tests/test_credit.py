@@ -1,81 +1,17 @@
 """Credit adds up to what the merge gains, and is shared as the axioms say; naive references beside the quick code."""
 
-from collections.abc import Sequence
-from itertools import combinations
-from math import factorial
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from hivetune.credit import aumann_shapley, gauss_legendre
-from hivetune.dora import Factors, dora_delta
-from hivetune.evaluation import Batch, batch_nats, losses
+from hivetune.dora import Factors
+from hivetune.evaluation import Batch, losses
 from hivetune.merging import Adapter, merge_deltas, moved, uniform_coefficients
 from hivetune.model import BaseModel, digest_of
 from tests.conftest import admitted, random_factors, untrained_layer, weights_of
-
-SCALE = 2.0
-
-
-def credit_of(
-    base: BaseModel,
-    adapters: Sequence[Adapter],
-    coefficients: Sequence[float],
-    batches: Sequence[Batch],
-    nodes: int = 2,
-) -> np.ndarray:
-    return aumann_shapley(base, weights_of(base), adapters, coefficients, batches, SCALE, nodes=nodes).sum(0)
-
-
-def gain_of(
-    base: BaseModel, adapters: Sequence[Adapter], coefficients: Sequence[float], batches: Sequence[Batch]
-) -> float:
-    """Nats that the merge of these saves on the text."""
-    weights = weights_of(base)
-    delta = merge_deltas(weights, adapters, coefficients, SCALE)
-    return sum(losses(base, batches, {})) - sum(losses(base, batches, moved(weights, delta, 1.0)))
-
-
-def naive_credit(
-    base: BaseModel, adapters: Sequence[Adapter], coefficients: Sequence[float], batches: Sequence[Batch]
-) -> np.ndarray:
-    """Dense weight gradients times dense deltas, one adapter and one batch at a time."""
-    weights = weights_of(base)
-    merged = merge_deltas(weights, adapters, coefficients, SCALE)
-    credit_BA = np.zeros((len(batches), len(adapters)))
-    for position, part in gauss_legendre(2):
-        for row, batch in enumerate(batches):
-            point = {name: w.requires_grad_() for name, w in moved(weights, merged, position).items()}
-            gradients = torch.autograd.grad(batch_nats(base, batch, point), list(point.values()))
-            for column, (adapter, coefficient) in enumerate(zip(adapters, coefficients, strict=True)):
-                for name, gradient_OI in zip(point, gradients, strict=True):
-                    delta_OI = dora_delta(weights[name], adapter.factors[name], SCALE)
-                    credit_BA[row, column] -= part * coefficient * float((gradient_OI * delta_OI).double().sum())
-    return credit_BA
-
-
-def exact_shapley(
-    base: BaseModel, adapters: Sequence[Adapter], coefficients: Sequence[float], batches: Sequence[Batch]
-) -> list[float]:
-    """The mean of marginal gains over all coalitions, each one merged and measured."""
-    everyone = range(len(adapters))
-    worth = {
-        coalition: gain_of(base, [adapters[i] for i in coalition], [coefficients[i] for i in coalition], batches)
-        for size in range(len(adapters) + 1)
-        for coalition in combinations(everyone, size)
-    }
-    shares = []
-    for one in everyone:
-        share = 0.0
-        for coalition, value in worth.items():
-            if one not in coalition:
-                before, after = len(coalition), len(adapters) - len(coalition) - 1
-                often = factorial(before) * factorial(after) / factorial(len(adapters))
-                share += often * (worth[tuple(sorted((*coalition, one)))] - value)
-        shares.append(share)
-    return shares
+from tests.plain_credit import SCALE, credit_of, exact_shapley, gain_of, naive_credit, worth_of
 
 
 def zero_factors(weights: dict[str, Tensor]) -> dict[str, Factors]:
@@ -112,7 +48,8 @@ def test_credits_are_the_naive_ones_in_every_architecture(base: BaseModel, batch
 def test_credits_agree_with_exact_shapley(llama: BaseModel, honest: list[Adapter], batches: list[Batch]) -> None:
     coefficients = uniform_coefficients(honest)
     found = credit_of(llama, honest, coefficients, batches)
-    np.testing.assert_allclose(found, exact_shapley(llama, honest, coefficients, batches), rtol=0.04)
+    worth = worth_of(llama, weights_of(llama), honest, coefficients, batches)
+    np.testing.assert_allclose(found, exact_shapley(len(honest), worth), rtol=0.04)
 
 
 def test_two_nodes_are_enough(llama: BaseModel, honest: list[Adapter], batches: list[Batch]) -> None:
@@ -140,23 +77,6 @@ def test_a_coefficient_of_zero_earns_nothing(llama: BaseModel, honest: list[Adap
     found = credit_of(llama, honest, [0.3, 0.0, 0.3], batches)
     assert found[1] == 0.0
     assert found[0] > 0
-
-
-def test_credit_is_linear_in_the_coefficient(llama: BaseModel, honest: list[Adapter], batches: list[Batch]) -> None:
-    """Along one path: two copies that share a part in the ratio one to three share its credit in that ratio."""
-    twin = Adapter(hotkey="twin", factors=honest[0].factors, shapes=honest[0].shapes, norm=honest[0].norm)
-    found = credit_of(llama, [*honest, twin], [0.1, 0.3, 0.3, 0.3], batches)
-    assert found[3] == pytest.approx(3 * found[0], rel=1e-3)
-
-
-def test_splitting_into_two_halves_changes_nothing(
-    llama: BaseModel, honest: list[Adapter], batches: list[Batch]
-) -> None:
-    twin = Adapter(hotkey="twin", factors=honest[2].factors, shapes=honest[2].shapes, norm=honest[2].norm)
-    whole = credit_of(llama, honest, [0.3, 0.3, 0.4], batches)
-    halves = credit_of(llama, [*honest, twin], [0.3, 0.3, 0.2, 0.2], batches)
-    assert halves[2] + halves[3] == pytest.approx(whole[2], rel=1e-3)
-    np.testing.assert_allclose(halves[:2], whole[:2], rtol=1e-3)
 
 
 def test_batches_are_credited_one_by_one(llama: BaseModel, honest: list[Adapter], batches: list[Batch]) -> None:

@@ -30,7 +30,7 @@ from tests.conftest import (
 )
 from validator.intake import Candidate
 from validator.receipts import Registration, make_receipt
-from validator.scoring import Scorer, Scores, batch_tokens, completeness_error, pay, to_drop
+from validator.scoring import Scorer, Scores, batch_tokens, completeness_error, least_credit, pay, to_drop
 
 HONEST = ("honest-0", "honest-1", "honest-2")
 
@@ -254,11 +254,12 @@ def test_the_gate_never_drops_the_proven_and_never_keeps_the_harmful(
 ) -> None:
     dropped = to_drop(credits, patient=patient)
     assert dropped <= set(credits)
-    assert not any(credits[hotkey].lower > 0 for hotkey in dropped)
+    least = least_credit([credit.mean for credit in credits.values()])
+    assert not any(credits[hotkey].lower > least for hotkey in dropped)
     harmful = {hotkey for hotkey, credit in credits.items() if credit.upper < 0}
     assert harmful <= dropped
     if not dropped:
-        assert all(credit.lower > 0 for credit in credits.values())
+        assert all(credit.lower > least >= 0 for credit in credits.values())
 
 
 def test_the_gate_drops_by_degrees() -> None:
@@ -274,6 +275,17 @@ def test_the_gate_drops_by_degrees() -> None:
     assert to_drop({"a": proven, "b": unproven, "c": idle}, patient=False) == {"b", "c"}
     assert to_drop({"a": proven, "b": unproven}, patient=True) == {"b"}
     assert to_drop({"a": proven}, patient=True) == set()
+
+
+def test_a_place_in_the_merge_takes_a_hundredth_of_an_equal_part() -> None:
+    """However sure it is: next to nothing would dilute the others as much as a member does."""
+    proven = Estimate(mean=1.0, lower=0.5, upper=1.5)
+    sure_of_nothing = Estimate(mean=0.001, lower=0.0009, upper=0.0011)
+    sure_of_little = Estimate(mean=0.02, lower=0.015, upper=0.025)
+    assert to_drop({"a": proven, "b": sure_of_nothing}, patient=True) == {"b"}
+    assert to_drop({"a": proven, "b": sure_of_little}, patient=True) == set()
+    assert to_drop({"b": sure_of_nothing}, patient=True) == set()
+    assert least_credit([proven.mean, -2.0]) == least_credit([]) == 0.0
 
 
 def test_completeness_is_relative_to_the_improvement() -> None:

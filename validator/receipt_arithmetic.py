@@ -11,7 +11,7 @@ from hivetune.records import Entry, Receipt, ScoringPlan
 from hivetune.statistics import Estimate, token_mean
 from validator.looks import confidence_at_each, planned_looks
 from validator.pay import Earlier, average_shares
-from validator.scoring import completeness_error
+from validator.scoring import completeness_error, least_credit
 
 _RELATIVE, _ABSOLUTE = 1e-6, 1e-9  # of sums of doubles in another order
 
@@ -55,10 +55,11 @@ def _of_entry(entry: Entry, receipt: Receipt, looks: Sequence[int], confidence: 
         estimate = token_mean(nats, tokens[: len(nats)], confidence) if nats else None
         if found := _estimate_differs(entry, estimate, names):
             return found
-    proven = entry.lower is not None and entry.lower > 0 and len(entry.credit_nats) == len(tokens)
-    if entry.verdict == "paid" and not proven:
+    lower = entry.lower if entry.lower is not None and len(entry.credit_nats) == len(tokens) else 0.0
+    merged = [one.credit or 0.0 for one in receipt.entries if one.merged]
+    if entry.verdict == "paid" and not lower > least_credit(merged):
         return f"paid with a lower bound of {entry.lower} on {len(entry.credit_nats)} of {len(tokens)} batches"
-    if entry.verdict == "unpaid" and proven and entry.reason != "incomplete_credit":
+    if entry.reason == "not_proven" and lower > least_credit([max([0.0, *merged])]):
         return f"{entry.reason} with a lower bound of {entry.lower}"
     return ""
 

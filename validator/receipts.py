@@ -32,7 +32,8 @@ def make_entry(
     """One submission's line: rejected before or during scoring, unpaid, or paid."""
     hotkey = candidate.hotkey
     solo, credit = scores.solo.get(hotkey), scores.credit.get(hotkey)
-    verdict, reason, detail = _verdict(candidate, scores)
+    limit = located.release.scoring.max_completeness_error
+    verdict, reason, detail = _verdict(candidate, scores, limit)
     return Entry(
         hotkey=hotkey,
         uid=registration.uid,
@@ -73,7 +74,7 @@ def make_receipt(
     earlier: Sequence[Earlier],
     scorer: Scorer,
     scores: Scores,
-    missing_earlier: Sequence[str],
+    missing_earlier: Sequence[str] = (),
 ) -> Receipt:
     """The whole round, in hotkey order."""
     shares = pay(scores)
@@ -109,7 +110,7 @@ def make_receipt(
     )
 
 
-def _verdict(candidate: Candidate, scores: Scores) -> tuple[Verdict, str, str]:
+def _verdict(candidate: Candidate, scores: Scores, max_completeness_error: float) -> tuple[Verdict, str, str]:
     rejection = candidate.rejection or scores.rejected.get(candidate.hotkey)
     if rejection is not None:
         return "rejected", rejection.reason, rejection.detail
@@ -118,6 +119,7 @@ def _verdict(candidate: Candidate, scores: Scores) -> tuple[Verdict, str, str]:
     credit = scores.credit[candidate.hotkey]
     if credit.upper < 0:
         return "unpaid", "harmful", f"credit at most {credit.upper:.4f} nats"
-    if credit.lower <= 0:
+    complete = scores.completeness_error is None or abs(scores.completeness_error) <= max_completeness_error
+    if credit.lower <= 0 or complete:
         return "unpaid", "not_proven", f"credit {credit.mean:.4f} nats, lower bound {credit.lower:.4f}"
     return "unpaid", "incomplete_credit", f"credits miss the improvement by {scores.completeness_error:.1%}"

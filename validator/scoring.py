@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _REPLICATES = 4  # batches that are measured again in another arrangement
 _REFINE_ABOVE = 0.02  # completeness error above which credits are computed again with more nodes
+_LEAST_PART = 0.01  # of an equal part of the gain; who surely earns less is nobody
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +47,7 @@ class Scores:
     credit_nats: Mapping[str, tuple[float, ...]]  # the same, batch by batch
     nodes: int  # of the credits' quadrature; 0 without a merge
     merged: tuple[str, ...]  # those whose credits add up to what the final merge gains
-    paid: tuple[str, ...]  # those in the final merge, each with a lower bound above zero
+    paid: tuple[str, ...]  # those in the final merge, each with a lower bound above the least credit
     rejected: Mapping[str, RejectedSubmission]  # whose loss broke
     merged_loss: float | None
     completeness_error: float | None
@@ -145,7 +146,8 @@ class Scorer:
             merged_loss = error = None
             nats, merged = self._gate(sound, nodes)
             credit = self._estimates(nats)
-            paid = [adapter for adapter in merged if credit[adapter.hotkey].lower > 0]
+            least = least_credit([credit[adapter.hotkey].mean for adapter in merged])
+            paid = [adapter for adapter in merged if credit[adapter.hotkey].lower > least]
             if not paid:
                 break
             merged_loss = self._merged_loss(merged)
@@ -261,7 +263,17 @@ def to_drop(credits: Mapping[str, Estimate], *, patient: bool) -> set[str]:
     worst = min(credit.mean for credit in credits.values())
     if patient and worst <= 0:
         return {hotkey for hotkey, credit in credits.items() if credit.mean <= worst / 2}
-    return {hotkey for hotkey, credit in credits.items() if not credit.lower > 0}
+    least = least_credit([credit.mean for credit in credits.values()])
+    return {hotkey for hotkey, credit in credits.items() if not credit.lower > least}
+
+
+def least_credit(credits: Sequence[float]) -> float:
+    """What each member of a merge must surely earn: a hundredth of an equal part, and never less than nothing.
+
+    A delta of next to nothing helps as often as it harms, so that with enough of them some have a lower bound above
+    zero. Each would get a member's place in the merge, and so make the others' parts smaller.
+    """
+    return _LEAST_PART * max(0.0, sum(credits) / len(credits)) if credits else 0.0
 
 
 def completeness_error(total_credit: float, improvement: float) -> float:
