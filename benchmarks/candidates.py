@@ -48,12 +48,13 @@ def texts(documents: Sequence[Document], characters: int) -> list[str]:
     return [joined[start : start + characters] for start in range(0, len(joined) - characters, characters)]
 
 
-def train_small_base(folder: Path, documents: Sequence[Document]) -> None:
+def train_small_base(folder: Path, documents: Sequence[Document], *, width: int = 192, layers: int = 6) -> None:
     """Six layers over bytes: large enough to learn, small enough that a naive validator ends within minutes."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=257, hidden_size=192, num_hidden_layers=6, num_attention_heads=3, num_key_value_heads=1,
-        intermediate_size=512, max_position_embeddings=256, bos_token_id=None, eos_token_id=256,
+        vocab_size=257, hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 64,
+        num_key_value_heads=1, intermediate_size=8 * width // 3, max_position_embeddings=256, bos_token_id=None,
+        eos_token_id=256,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     base = BaseModel(model=model, tokenizer=byte_tokenizer())
