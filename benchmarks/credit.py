@@ -25,7 +25,17 @@ from scipy.stats import spearmanr
 
 from benchmarks import candidates as round_of
 from benchmarks.credit_power import Power, Recorded, Stopping, powers, stopping
-from benchmarks.credit_rounds import HONEST, Nulls, Sybil, World, make_world, null_factors, play_nulls, play_sybils
+from benchmarks.credit_rounds import (
+    HONEST,
+    Honest,
+    Nulls,
+    Sybil,
+    World,
+    make_world,
+    null_factors,
+    play_nulls,
+    play_sybils,
+)
 from benchmarks.machine import machine
 from hivetune.credit import NODES, aumann_shapley
 from hivetune.dora import Factors, dora_weight
@@ -208,14 +218,17 @@ def show_costs(found: Sequence[Cost]) -> None:
     print(bar(found[-1].of_alone <= 0.1, f"{found[-1].submissions} cost at most a tenth of scoring each alone"))
 
 
-def show_nulls(found: Sequence[Nulls], honest: str) -> None:
+def show_nulls(found: Sequence[Nulls], honest: Honest) -> None:
     print("\nnulls in rounds with honest ones")
     for one in found:
         rejected = f"; rejected {one.reasons}" if one.reasons else ""
         print(f"  {one.kind:10} {one.entered:5} entered, {one.paid} paid, {one.share:.6%} of the pay{rejected}")
     entered, paid = sum(one.entered for one in found), sum(one.paid for one in found)
     share = sum(one.share for one in found)
-    print(f"  honest ones paid: {honest}")
+    print(
+        f"  honest: {honest.paid} of {honest.entered} paid; credits the same to the bit as without nulls in "
+        f"{honest.unchanged} of {honest.entered // HONEST} rounds, changed by at most {honest.most:.1e}"
+    )
     print(bar(paid <= 0.01 * entered and share <= 0.001, f"{paid / entered:.2%} paid, {share:.5%} of the pay"))
 
 
@@ -261,9 +274,9 @@ def on_small_base(world: World, parts: Sequence[str], quick: bool) -> dict[str, 
         found["sybils"] = list(map(asdict, sybils))
     if "nulls" in parts:
         rounds, each = (2, 2) if quick else (25, 10)
-        nulls, honest_paid = play_nulls(world, rounds, each)
-        show_nulls(nulls, f"{honest_paid} of {rounds * HONEST}")
-        found |= {"nulls": list(map(asdict, nulls)), "honest_paid": honest_paid, "honest_entered": rounds * HONEST}
+        nulls, honest = play_nulls(world, range(rounds), each)
+        show_nulls(nulls, honest)
+        found |= {"nulls": list(map(asdict, nulls)), "honest": asdict(honest)}
     return found
 
 

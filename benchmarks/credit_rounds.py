@@ -67,6 +67,16 @@ class Nulls:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Honest:
+    """What the nulls did to the honest."""
+
+    entered: int
+    paid: int
+    unchanged: int  # rounds in which every credit is the same to the bit as without nulls
+    most: float  # that a credit changed, nats a token
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sybil:
     way: str
     parts: int
@@ -131,46 +141,62 @@ class Entries:
         return admitted, {c.hotkey: c.rejection.reason for c in found if c.rejection is not None}
 
 
-def score(world: World, batches: Sequence[Batch], adapters: Sequence[Adapter], *, alone: bool = True) -> Scores:
-    """As a validator does; not `alone` leaves out the solo tests, which are a report and decide no pay."""
+def score(world: World, batches: Sequence[Batch], adapters: Sequence[Adapter]) -> Scores:
+    """As a validator does, but for the solo tests, which are a report and decide no pay."""
     scorer = Scorer(world.base, world.weights, batches, world.scale, DEFAULT_SCORING, lambda _activity: None)
-    skipped = {} if alone else {adapter.hotkey: tuple(scorer.base_nats) for adapter in adapters}
+    skipped = {adapter.hotkey: tuple(scorer.base_nats) for adapter in adapters}
     return scorer.score(adapters, skipped)
 
 
-def play_nulls(world: World, rounds: int, each: int) -> tuple[list[Nulls], int]:
-    """So many rounds with the honest and `each` nulls of every kind; and how often an honest one was paid."""
-    entered = dict.fromkeys(NULLS, 0)
-    paid, share = dict.fromkeys(NULLS, 0), dict.fromkeys(NULLS, 0.0)
+def play_nulls(world: World, rounds: range, each: int) -> tuple[list[Nulls], Honest]:
+    """So many rounds with the honest and `each` nulls of every kind, and each once more with the honest alone."""
+    entered, paid = dict.fromkeys(NULLS, 0), dict.fromkeys(NULLS, 0)
+    share = dict.fromkeys(NULLS, 0.0)
     reasons: dict[str, dict[str, int]] = {kind: {} for kind in NULLS}
-    honest_paid = 0
-    for turn in range(rounds):
-        entries = Entries(world, Path(tempfile.mkdtemp(dir=world.folder)))
-        for index, factors in enumerate(world.miners[:HONEST]):
-            entries.enter(f"honest-{index}", factors)
-        for kind in NULLS:
-            for index in range(each):
-                factors = null_factors(world, kind, turn * each + index)
-                entries.enter(f"{kind}-{index:03d}", factors, stale=kind == "stale")
-                entered[kind] += 1
+    honest_paid, changes = 0, []
+    sequences = DEFAULT_SCORING.score_sequences
+    for turn in rounds:
+        entries = _round_with_nulls(world, turn, each)
         admitted, rejected = entries.admit()
         for hotkey, reason in rejected.items():
             told = reasons[hotkey.split("-")[0]]
             told[reason] = told.get(reason, 0) + 1
-        sequences = DEFAULT_SCORING.score_sequences
-        for hotkey, weight in pay(score(world, world.batches(turn * sequences, sequences), admitted)).items():
+        batches = world.batches(turn * sequences, sequences)
+        scores = score(world, batches, admitted)
+        for hotkey, weight in pay(scores).items():
             kind = hotkey.split("-")[0]
             if kind == "honest":
                 honest_paid += 1
             else:
                 paid[kind] += 1
-                share[kind] += weight / rounds
-        print(f"round {turn + 1} of {rounds}: {sum(paid.values())} of {sum(entered.values())} nulls paid", flush=True)
+                share[kind] += weight / len(rounds)
+        honest = [adapter for adapter in admitted if adapter.hotkey.startswith("honest")]
+        fair = score(world, batches, honest)
+        changes.append(max(abs(scores.credit[a.hotkey].mean - fair.credit[a.hotkey].mean) for a in honest))
+        for kind in NULLS:
+            entered[kind] += each
+        print(
+            f"round {turn + 1} of {rounds.stop}: {sum(paid.values())} of {sum(entered.values())} nulls paid, "
+            f"honest credits changed by {changes[-1]:.1e}",
+            flush=True,
+        )
     found = [
         Nulls(kind=kind, entered=entered[kind], paid=paid[kind], share=share[kind], reasons=reasons[kind])
         for kind in NULLS
     ]
-    return found, honest_paid
+    unchanged = sum(change == 0 for change in changes)
+    return found, Honest(entered=len(rounds) * HONEST, paid=honest_paid, unchanged=unchanged, most=max(changes))
+
+
+def _round_with_nulls(world: World, turn: int, each: int) -> Entries:
+    entries = Entries(world, Path(tempfile.mkdtemp(dir=world.folder)))
+    for index, factors in enumerate(world.miners[:HONEST]):
+        entries.enter(f"honest-{index}", factors)
+    for kind in NULLS:
+        for index in range(each):
+            factors = null_factors(world, kind, turn * each + index)
+            entries.enter(f"{kind}-{index:03d}", factors, stale=kind == "stale")
+    return entries
 
 
 def null_factors(world: World, kind: str, seed: int) -> dict[str, Factors]:
@@ -214,7 +240,7 @@ def _sybil_pay(world: World, batches: Sequence[Batch], parts: Sequence[dict[str,
     for index, factors in enumerate(parts):
         entries.enter(f"sybil-{index:02d}", factors, block=min(index, NOW.deadline - NOW.first_block))
     admitted, rejected = entries.admit()
-    weights = pay(score(world, batches, admitted, alone=False))
+    weights = pay(score(world, batches, admitted))
     refused = sum(hotkey.startswith("sybil") for hotkey in rejected)
     return sum(weight for hotkey, weight in weights.items() if hotkey.startswith("sybil")), count - refused
 
