@@ -257,3 +257,29 @@ def test_a_dense_delta_of_the_tests_is_the_real_one(llama: BaseModel, honest: li
     factors = honest[0].factors
     real = torch.cat([dora_delta(weights[name], factors[name], SCALE).flatten() for name in weights])
     assert float((flat(weights, factors) - real).norm()) < 1e-4 * float(real.norm())
+
+
+def test_noise_that_hides_a_copy_from_one_sketch_hides_it_from_no_other() -> None:
+    """Why the sketches' seed must not be known: their signs can be studied for what they blow up most."""
+    weights = {
+        str(index): torch.randn(300, 200, generator=torch.Generator().manual_seed(index)) / 15 for index in range(6)
+    }
+    victim = prepare("victim", random_factors(weights, seed=1, size=0.05), weights, SCALE)
+    side = int((Sketcher(weights, SCALE, "known").numbers / len(weights)) ** 0.5)
+    made = {}
+    for name, layer in victim.factors.items():
+        left_OK, _, _ = torch.linalg.svd(signs(f"known:{name}:out", 300, side), full_matrices=False)
+        left_IK, _, _ = torch.linalg.svd(signs(f"known:{name}:in", 200, side), full_matrices=False)
+        size = 0.3 * victim.shapes[name].norm_squared ** 0.5 / SCALE / 3**0.5
+        made[name] = Factors(
+            down_RI=torch.cat([layer.down_RI, left_IK[:, :3].T]),
+            up_OR=torch.cat([layer.up_OR, size * left_OK[:, :3]], dim=1),
+            magnitude_O=layer.magnitude_O,
+        )
+    works = [Work(name="", load=lambda a=a: a) for a in (victim, prepare("thief", made, weights, SCALE))]
+    assert dense_cosine(weights, victim.factors, made) > 0.9
+    assert find_copies(works, [], weights, SCALE, "known") == [None, None]
+    for beacon in ("0x01", "0x02", "0x03"):
+        verdict = find_copies(works, [], weights, SCALE, beacon)[1]
+        assert verdict is not None
+        assert verdict.reason == "near_copy"

@@ -46,7 +46,10 @@ class Cone:
         if self._count == 0:
             return Explained(cosine=0.0, parts=())
         target = self._project(cosines)
-        coefficients, _ = nnls(self._factor[: self._count, : self._count].T, target)
+        try:
+            coefficients, _ = nnls(self._factor[: self._count, : self._count].T, target, maxiter=100 + 10 * self._count)
+        except RuntimeError:  # it went in circles: then a sum of one
+            coefficients = np.where(np.arange(self._count) == np.argmax(cosines), np.maximum(cosines, 0), 0.0)
         parts = coefficients * np.asarray(cosines)
         return Explained(cosine=max(float(parts.sum()), 0.0) ** 0.5, parts=tuple(parts.tolist()))
 

@@ -19,8 +19,8 @@ from hivetune.merging import Adapter
 from hivetune.sketch import Sketcher, cosines
 from validator.cone import Cone, explained_by
 
-MAX_COSINE = 0.75  # of two deltas; honest ones reach 0.46 (benchmarks/originality.py)
-MAX_MIXTURE_COSINE = 0.8  # of a delta and the nearest non-negative sum of earlier ones; honest ones reach 0.62
+MAX_COSINE = 0.75  # of two deltas; what honest ones reach is measured by benchmarks/originality.py
+MAX_MIXTURE_COSINE = 0.8  # of a delta and the nearest non-negative sum of earlier ones
 MARGIN = 0.05  # of the sketches' cosines, several times their error
 _NEAREST = 4  # earlier deltas that are compared exactly with one that may be a near copy
 _LARGEST = 16  # parts of a mixture that are compared exactly
