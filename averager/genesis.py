@@ -12,7 +12,7 @@ from hivetune.corpus import read_split
 from hivetune.errors import ConfigError
 from hivetune.files import sha256_of
 from hivetune.model import BaseModel, context_length, find_targets, load_base, save_base
-from hivetune.records import AdapterLayout, DataManifest, FileEntry, Release, RoundPlan, ScoringPlan
+from hivetune.records import AdapterLayout, DataManifest, FileEntry, MergePlan, Release, RoundPlan, ScoringPlan
 from hivetune.releases import MANIFEST_NAME
 from hivetune.rounds import check_plan
 from hub.client import HubClient
@@ -44,6 +44,7 @@ class GenesisPlan:
     sequence_length: int
     rounds: RoundPlan
     scoring: ScoringPlan
+    merging: MergePlan
 
 
 def publish_genesis(
@@ -69,6 +70,7 @@ def publish_genesis(
         data=data,
         rounds=plan.rounds,
         scoring=plan.scoring,
+        merging=plan.merging,
         merge=None,
     )
     hub.ensure_repo(plan.repo)

@@ -15,7 +15,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from hivetune.block_pool import run_stages
+from hivetune.block_pool import run_stages, settled
 from hivetune.errors import ConfigError
 from hivetune.files import sized_file, write_at
 from hivetune.layer_merge import Part, Take, merge_layers
@@ -35,6 +35,8 @@ class Merge:
     coefficients: Sequence[float]
     step: float  # lambda
     layout: AdapterLayout
+    momentum: float = 0.0  # mu
+    previous: Path | None = None  # folder of the release before the base, for momentum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,7 +49,7 @@ class MappedFile:
 
 
 def write_merged_base(base_folder: Path, merge: Merge, into: Path, threads: int | None = None) -> list[Path]:
-    """The base's folder with every adapted tensor replaced by base + step * merged delta in fp32.
+    """The base's folder with every adapted tensor replaced by base + step * merged delta in fp32, plus any momentum.
 
     Bit for bit what `moved` makes of `merge_deltas`, on any number of threads. fp32, because rounding a release to
     bf16 loses about 8 % of what it gained. Other tensors keep their bytes. A file appears under its name when it is
@@ -56,10 +58,11 @@ def write_merged_base(base_folder: Path, merge: Merge, into: Path, threads: int 
     check_order(merge.adapters)
     mapped = map_base(base_folder, merge.layout)
     sources = sorted(path for path in base_folder.iterdir() if path.is_file())
+    previous = mapped_weights(merge.previous, merge.layout) if merge.previous and merge.momentum else {}
     into.mkdir(parents=True, exist_ok=True)
     for source in sources:
         if source in mapped:
-            _write_file(into / source.name, mapped[source], merge, threads)
+            _write_file(into / source.name, mapped[source], merge, previous, threads)
         else:
             shutil.copyfile(source, into / source.name)
     return [into / source.name for source in sources]
@@ -96,7 +99,9 @@ def _stored_name(target: Target) -> str:
     return f"{target.module}.weight"
 
 
-def _write_file(path: Path, file: MappedFile, merge: Merge, threads: int | None) -> None:
+def _write_file(
+    path: Path, file: MappedFile, merge: Merge, previous: Mapping[str, Tensor], threads: int | None
+) -> None:
     adapted = {_stored_name(target) for target in merge.layout.targets}
     kinds = {
         name: Kind(dtype="F32", element_bytes=4, shape=tuple(tensor.shape))
@@ -109,7 +114,7 @@ def _write_file(path: Path, file: MappedFile, merge: Merge, threads: int | None)
         write_at(descriptor, memoryview(plan.header), 0)
         kept = {plan.offsets[name]: tensor for name, tensor in file.tensors.items() if name not in adapted}
         run_stages([[*_copies(descriptor, kept)]], threads)
-        merge_layers(_layers(descriptor, plan, file, merge), merge.layout.scale, threads)
+        merge_layers(_layers(descriptor, plan, file, merge, previous), merge.layout.scale, threads)
 
 
 def _copies(descriptor: int, kept: Mapping[int, Tensor]) -> Iterator[Callable[[], None]]:
@@ -121,7 +126,7 @@ def _copies(descriptor: int, kept: Mapping[int, Tensor]) -> Iterator[Callable[[]
 
 
 def _layers(
-    descriptor: int, plan: FilePlan, file: MappedFile, merge: Merge
+    descriptor: int, plan: FilePlan, file: MappedFile, merge: Merge, previous: Mapping[str, Tensor]
 ) -> Iterator[tuple[Tensor, Sequence[Part], Take]]:
     """The file's adapted layers, each with what writes its blocks."""
     for target in merge.layout.targets:
@@ -131,12 +136,19 @@ def _layers(
         stored, offset = file.tensors[name], plan.offsets[name]
         take = _columns(descriptor, plan.size, offset, stored.shape) if target.transposed else _rows(descriptor, offset)
         base_OI = stored.T if target.transposed else stored
-        yield base_OI, parts_of(target.module, merge.adapters, merge.coefficients), _stepping(merge.step, take)
+        stepping = _stepping(merge, previous.get(target.module), take)
+        yield base_OI, parts_of(target.module, merge.adapters, merge.coefficients), stepping
 
 
-def _stepping(step: float, write: Callable[[slice, Tensor], None]) -> Take:
+def _stepping(merge: Merge, previous_OI: Tensor | None, write: Callable[[slice, Tensor], None]) -> Take:
+    """Takes a block's merge as `moved` does."""
+
     def take(rows: slice, base_BI: Tensor, merged_BI: Tensor) -> None:
-        write(rows, torch.add(base_BI, merged_BI, alpha=step, out=base_BI))  # as in `moved`
+        if previous_OI is None:
+            write(rows, torch.add(base_BI, merged_BI, alpha=merge.step, out=base_BI))
+        else:
+            moved_BI = torch.add(base_BI, merged_BI, alpha=merge.step, out=merged_BI)
+            write(rows, moved_BI.add_(base_BI.sub_(settled(previous_OI[rows])), alpha=merge.momentum))
 
     return take
 

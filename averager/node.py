@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from averager.merge import Gain, line_search, measure_gain
-from averager.merged_base import Merge, write_merged_base
+from averager.merge import Course, Gain, Step, measure_gain, search_step
+from averager.merged_base import Merge, mapped_weights, write_merged_base
 from averager.release import list_files, next_release
 from averager.selection import approved_hotkeys
 from chain.ledger import Ledger, Metagraph
@@ -78,25 +78,34 @@ class AveragerNode:
     def _merge_opened(self, located: Located, now: Round, opened: list[Opened]) -> MergeOutcome:
         """RejectedSubmission when a delta or the merge breaks the model's loss, which validators should have seen."""
         self._say(now, f"loading release {located.release.number}")
+        layout, plan = located.release.layout, located.release.merging
+        previous = self.follower.base_folder(self.follower.parent(located)) if _looks_back(located.release) else None
         base_folder = self.follower.base_folder(located)
         base = load_base(base_folder)
-        weights = target_weights(base.model, located.release.layout)
-        scale = located.release.layout.scale
-        adapters = prepare_all({one.hotkey: one.factors for one in opened}, weights, scale)
+        weights = target_weights(base.model, layout)
+        adapters = prepare_all({one.hotkey: one.factors for one in opened}, weights, layout.scale)
         coefficients = uniform_coefficients(adapters)
-        delta = merge_deltas(weights, adapters, coefficients, scale)
+        course = Course(
+            base=base,
+            weights=weights,
+            delta=merge_deltas(weights, adapters, coefficients, layout.scale),
+            previous=mapped_weights(previous, layout) if previous else None,
+        )
         beacon = self.ledger.block_hash(now.beacon_block)
         select, accept = self._texts(located, base, beacon)
-        self._say(now, f"choosing the scale of {len(adapters)} merged deltas")
-        step = line_search(base, weights, delta, select)
+        self._say(now, f"choosing the step of {len(adapters)} merged deltas")
+        step = search_step(course, plan, select)
         self._say(now, "testing the merge on fresh text")
-        gain = measure_gain(base, weights, delta, step, accept, located.release.scoring.confidence)
-        report = make_report(now, beacon, step, opened, coefficients, gain)
+        gain = measure_gain(course, step, accept, located.release.scoring.confidence)
+        report = make_report(now, beacon, located.release, step, opened, coefficients, gain)
         if gain.improvement.lower <= 0:
             return self._publish_nothing(located, now, "not_significant", report)
         folder = self.state / "next"
         shutil.rmtree(folder, ignore_errors=True)
-        merge = Merge(adapters=adapters, coefficients=coefficients, step=step, layout=located.release.layout)
+        merge = Merge(
+            adapters=adapters, coefficients=coefficients, step=step.scale, layout=layout, momentum=step.momentum,
+            previous=previous,
+        )  # fmt: skip
         files = list_files(write_merged_base(base_folder, merge, folder))
         return self._publish(next_release(located, files, report), folder, now, report)
 
@@ -164,10 +173,16 @@ class AveragerNode:
         self.report(Status(round_id=now.round_id, activity=activity))
 
 
+def _looks_back(release: Release) -> bool:
+    """Whether the next merge may repeat a part of the last step: its parent was merged, too, and momentum is on."""
+    return bool(release.merging.momenta) and release.parent is not None
+
+
 def make_report(
     now: Round,
     beacon: str,
-    scale: float,
+    base: Release,
+    step: Step,
     opened: list[Opened],
     coefficients: list[float],
     gain: Gain,
@@ -176,8 +191,9 @@ def make_report(
     return MergeReport(
         round_id=now.round_id,
         beacon=beacon,
-        method="uniform",
-        scale=scale,
+        method=base.merging.method,
+        scale=step.scale,
+        momentum=step.momentum,
         contributions=tuple(
             Contribution(
                 hotkey=one.hotkey,

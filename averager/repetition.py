@@ -11,7 +11,7 @@ from hivetune.merging import Adapter, prepare_all, uniform_coefficients
 from hivetune.records import Contribution, FileEntry, MergeReport, Release
 from hivetune.releases import Located
 
-_KEPT = ("protocol", "layout", "data", "rounds", "scoring")  # of the parent's manifest
+_KEPT = ("protocol", "layout", "data", "rounds", "scoring", "merging")  # of the parent's manifest
 
 
 def stamp_of(contribution: Contribution, report: MergeReport, parent: Located) -> Stamp:
@@ -27,15 +27,20 @@ def first_difference(
     submissions: Mapping[str, Path],
     into: Path,
     threads: int | None = None,
+    previous: Path | None = None,
 ) -> str:
     """Merge again and compare; the first thing in which the manifest and the rules differ, "" for none.
 
     `submissions` are the contributions' files by hotkey, already of the digests that the manifest names; the repeated
-    files are left in `into`. Equal bytes are promised on one type of processor with one build of torch (decision 0011).
+    files are left in `into`.
+    Equal bytes are promised on one type of processor with one build of torch (decision 0011). `previous` is the folder
+    of the parent's parent, needed where there was momentum.
     """
     for field in _KEPT:
         if getattr(release, field) != getattr(parent.release, field):
             return f"the manifest's {field} is not its parent's"
+    if lie := _wrong_step(report, parent.release):
+        return lie
     hotkeys = [contribution.hotkey for contribution in report.contributions]
     if hotkeys != sorted(set(hotkeys)):
         return "the contributions do not stand in the order of their hotkeys, each once"
@@ -47,8 +52,24 @@ def first_difference(
     for contribution, coefficient in zip(report.contributions, coefficients, strict=True):
         if contribution.coefficient != coefficient:
             return f"{contribution.hotkey} has coefficient {contribution.coefficient}, the rule gives {coefficient}"
-    merge = Merge(adapters=adapters, coefficients=coefficients, step=report.scale, layout=parent.release.layout)
+    merge = Merge(
+        adapters=adapters, coefficients=coefficients, step=report.scale, layout=parent.release.layout,
+        momentum=report.momentum, previous=previous,
+    )  # fmt: skip
     return compare_files(release.files, list_files(write_merged_base(base_folder, merge, into, threads)))
+
+
+def _wrong_step(report: MergeReport, base: Release) -> str:
+    """In what the report's method and step go beyond the base's plan, "" for nothing."""
+    plan = base.merging
+    if report.method != plan.method:
+        return f"the method is {report.method}, the release says {plan.method}"
+    if not plan.scales[0] <= report.scale <= plan.scales[-1]:
+        return f"the scale is {report.scale}, tried are {plan.scales[0]} to {plan.scales[-1]}"
+    most = plan.momenta[-1] if plan.momenta and base.parent is not None else 0.0
+    if not 0 <= report.momentum <= most:
+        return f"the momentum is {report.momentum}, allowed are 0 to {most}"
+    return ""
 
 
 def compare_files(published: tuple[FileEntry, ...], repeated: tuple[FileEntry, ...]) -> str:

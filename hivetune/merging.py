@@ -1,5 +1,7 @@
 """Merging in delta space: merged = base + lambda * sum_i c_i D_i, fp32, the same bits on any number of threads.
 
+With momentum the merge also repeats a part of the last step, from the release before to the base.
+
 Factors are never averaged: a product and a norm are not linear, so the mean of A, B and m is not the mean of deltas.
 Shapes: O = out features, I = in features.
 """
@@ -128,6 +130,16 @@ def keep_rows(merged_OI: Tensor) -> Take:
 
 
 @torch.no_grad()
-def moved(weights: Mapping[str, Tensor], delta: Mapping[str, Tensor], step: float) -> dict[str, Tensor]:
-    """base + step * delta, fp32, as new tensors."""
-    return {name: torch.add(base_OI, delta[name], alpha=step) for name, base_OI in weights.items()}
+def moved(
+    weights: Mapping[str, Tensor],
+    delta: Mapping[str, Tensor],
+    step: float,
+    previous: Mapping[str, Tensor] | None = None,
+    momentum: float = 0.0,
+) -> dict[str, Tensor]:
+    """base + step * delta + momentum * (base - previous), fp32, as new tensors."""
+    found = {name: torch.add(base_OI, delta[name], alpha=step) for name, base_OI in weights.items()}
+    if previous is not None and momentum:
+        for name, moved_OI in found.items():
+            moved_OI.add_(weights[name] - previous[name], alpha=momentum)
+    return found

@@ -33,6 +33,7 @@ Positive = Annotated[int, Field(gt=0)]
 Item = TypeVar("Item")
 Items = Annotated[tuple[Item, ...], FailFast(), Strict(False)]  # not strict, so that JSON's lists are taken
 Verdict = Literal["paid", "unpaid", "rejected"]
+MergeMethod = Literal["uniform", "momentum"]
 
 
 class BadRecord(RetryableError):  # noqa: N818 - says what the bytes are
@@ -149,6 +150,18 @@ class ScoringPlan(Record):
     pay_rounds: Positive  # over which shares are averaged, this round included
 
 
+class MergePlan(Record):
+    """How the averager merges what was approved: uniformly, and with what else."""
+
+    scales: Annotated[Items[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=1)]  # tried for lambda, ascending
+    momenta: Items[Annotated[FiniteFloat, Field(gt=0, lt=1)]]  # tried for the last step, ascending; none: no momentum
+
+    @property
+    def method(self) -> MergeMethod:
+        """Its name in reports."""
+        return "momentum" if self.momenta else "uniform"
+
+
 class Contribution(Record):
     """One submission's part in a release."""
 
@@ -164,8 +177,9 @@ class MergeReport(Record):
 
     round_id: Count
     beacon: str  # hash of the first block after the round's deadline
-    method: Literal["uniform"]
+    method: MergeMethod
     scale: FiniteFloat  # lambda of the line search
+    momentum: FiniteFloat  # mu: how much of the step from the release before is repeated
     contributions: Items[Contribution]
     loss_before: FiniteFloat  # nats per token on the acceptance text
     loss_after: FiniteFloat
@@ -183,7 +197,7 @@ class Parent(Record):
 
 
 class Release(Record):
-    """The manifest that every node agrees on: base, adapter layout, data, rounds, scoring."""
+    """The manifest that every node agrees on: base, adapter layout, data, rounds, scoring, merging."""
 
     protocol: Literal[1]
     number: Count
@@ -194,6 +208,7 @@ class Release(Record):
     data: DataManifest
     rounds: RoundPlan
     scoring: ScoringPlan
+    merging: MergePlan
     merge: MergeReport | None  # None for release 0 alone
 
 

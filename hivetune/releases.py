@@ -95,7 +95,7 @@ class ReleaseFollower:
         located, set_at = self.current()
         now = round_at(located.release.rounds, block)
         if now is not None and set_at >= now.first_block and located.release.parent is not None:
-            located = self._parent(located)
+            located = self.parent(located)
         return located, now
 
     def history(self) -> Iterator[Located]:
@@ -103,8 +103,22 @@ class ReleaseFollower:
         located, _ = self.current()
         yield located
         while located.release.parent is not None:
-            located = self._parent(located)
+            located = self.parent(located)
             yield located
+
+    def parent(self, located: Located) -> Located:
+        """The release before; RetryableError for the first one."""
+        parent = located.release.parent
+        if parent is None:
+            raise RetryableError(f"release {located.release.number} has no parent")
+        return self._locate(
+            ReleasePointer(
+                number=located.release.number - 1,
+                manifest_sha256=parent.manifest_sha256,
+                revision=parent.revision,
+                repo=parent.repo,
+            )
+        )
 
     def base_folder(self, located: Located) -> Path:
         """The release's model on disk, fetched and verified on first use; older releases are removed."""
@@ -147,19 +161,6 @@ class ReleaseFollower:
             raise RetryableError(f"release {located.release.number} stands where the chain says {pointer.number}")
         return located
 
-    def _parent(self, located: Located) -> Located:
-        parent = located.release.parent
-        if parent is None:
-            raise RetryableError(f"release {located.release.number} has no parent")
-        return self._locate(
-            ReleasePointer(
-                number=located.release.number - 1,
-                manifest_sha256=parent.manifest_sha256,
-                revision=parent.revision,
-                repo=parent.repo,
-            )
-        )
-
     def _refuse_rollback(self, located: Located) -> None:
         """Hold the pointer to the last release this node saw: no way back, no other past."""
         path = self._folder / "last-release.json"
@@ -169,7 +170,7 @@ class ReleaseFollower:
             if located.release.number < seen["number"]:
                 raise RetryableError(f"the owner points back to release {located.release.number} from {seen['number']}")
             while ancestor.release.number > seen["number"]:
-                ancestor = self._parent(ancestor)
+                ancestor = self.parent(ancestor)
             if ancestor.sha256 != seen["sha256"]:
                 raise RetryableError(f"release {seen['number']} has changed: refusing another past")
         if seen is None or located.sha256 != seen["sha256"]:

@@ -69,10 +69,15 @@ def verify_release(options: VerifyOptions) -> None:
         say_aside(f"fetching release {parent.release.number}")
         base_folder = follower.base_folder(parent)
         submissions = _fetch_submissions(hub, parent, report, folder / "submissions")
+        previous = None
+        if report.momentum and parent.release.parent is not None:
+            say_aside(f"fetching release {parent.release.number - 1}, of which the merge repeats a part of a step")
+            previous = follower.base_folder(follower.parent(parent))
         say_aside(f"repeating the merge of {len(submissions)} submissions")
         difference = first_difference(
-            located.release, report, parent, base_folder, submissions, folder / "repeated", options.threads or None
-        )
+            located.release, report, parent, base_folder, submissions, folder / "repeated", options.threads or None,
+            previous,
+        )  # fmt: skip
     if difference:
         raise ConfigError(f"release {options.number} cannot be repeated: {difference}")
     found = Repeated(

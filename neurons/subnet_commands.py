@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from averager.genesis import DEFAULT_SCORING, GenesisPlan, check_evaluation_text
+from averager.merge import MERGE_PLANS
 from chain.accounts import Start, check_affordable, format_tao, read_admission, read_balance, read_start
 from chain.keys import Keypair, hotkey_address, keypair_from_uri, load_hotkey
 from chain.ledger import Ledger
@@ -90,6 +91,7 @@ def create(options: SubnetOptions) -> None:
         sequence_length=options.sequence_length,
         rounds=plan_rounds(ledger, **_PHASES, not_before=start.block),
         scoring=scoring,
+        merging=MERGE_PLANS[options.merge],
     )
     release = publish_release_zero(hub, ledger, base_folder, corpus_files, plan)
     created = Created(

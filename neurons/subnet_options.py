@@ -27,6 +27,8 @@ class SubnetOptions(WalletSettings, ChainSettings):
     """Rank of the adapters; alpha is twice the rank."""
     score_sequences: int = Field(default=64, ge=2)
     """Held-out sequences that validators score on each round, and again as many for the accept test."""
+    merge: Literal["uniform", "momentum"] = "uniform"
+    """uniform: the base and the mean of what was approved; momentum: and a part of the last release's step."""
     repo: str = ""
     """Hub repository of the releases, owner/name; empty: releases, of the token's owner."""
     sudo: str = ""

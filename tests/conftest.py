@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from averager.merge import MERGE_PLANS
 from hivetune.dora import Factors, Shape
 from hivetune.evaluation import Batch, make_batches
 from hivetune.merging import Adapter, prepare
@@ -244,7 +245,8 @@ def make_release(layout: AdapterLayout, **changes: object) -> Release:
     )  # fmt: skip
     release = Release(
         protocol=1, number=0, code_version="0.1.0", parent=None, files=(entry_of("config.json", b"{}"),),
-        layout=layout, data=data, rounds=make_plan(), scoring=make_scoring(), merge=None,
+        layout=layout, data=data, rounds=make_plan(), scoring=make_scoring(),
+        merging=MERGE_PLANS["uniform"], merge=None,
     )  # fmt: skip
     return release.model_copy(update=changes)
 

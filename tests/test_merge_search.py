@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from averager.merge import SCALES, choose_scale, line_search, measure_gain
+from averager.merge import MERGE_PLANS, SCALES, Course, Step, choose_scale, choose_step, measure_gain, search_step
 from hivetune.evaluation import Batch, losses
 from hivetune.merging import Adapter, merge_deltas, moved, uniform_coefficients
 from hivetune.model import BaseModel, digest_of
@@ -48,22 +50,64 @@ def test_each_scale_is_measured_once() -> None:
     assert tried == list(SCALES)
 
 
+BOWLS = st.tuples(st.floats(0.8, 1.4), st.floats(-0.3, 0.9), st.floats(-0.9, 0.9))
+
+
+@given(BOWLS)
+def test_momentum_is_taken_where_it_lowers_the_loss(bowl: tuple[float, float, float]) -> None:
+    """On any bowl: never worse than without it, nor than any momentum tried."""
+    lowest_scale, lowest_momentum, tilt = bowl
+
+    def loss_at(step: Step) -> float:
+        x, y = step.scale - lowest_scale, step.momentum - lowest_momentum
+        return x * x + y * y + tilt * x * y
+
+    plain = choose_step(loss_at, MERGE_PLANS["uniform"], has_previous=True)
+    carried = choose_step(loss_at, MERGE_PLANS["momentum"], has_previous=True)
+    assert plain.momentum == 0.0
+    assert choose_step(loss_at, MERGE_PLANS["momentum"], has_previous=False) == plain
+    assert loss_at(carried) <= loss_at(plain)
+    assert 0.0 <= carried.momentum <= 0.8
+    tried = (0.0, *MERGE_PLANS["momentum"].momenta)
+    assert loss_at(carried) <= min(loss_at(Step(scale=plain.scale, momentum=momentum)) for momentum in tried) + 1e-6
+
+
+def course_of(base: BaseModel, adapters: list[Adapter], previous: dict[str, Tensor] | None = None) -> Course:
+    weights = weights_of(base)
+    delta = merge_deltas(weights, adapters, uniform_coefficients(adapters), 2.0)
+    return Course(base=base, weights=weights, delta=delta, previous=previous)
+
+
 def test_the_line_search_is_no_worse_than_any_scale_tried(
     llama: BaseModel, honest: list[Adapter], batches: list[Batch]
 ) -> None:
-    weights = weights_of(llama)
-    delta = merge_deltas(weights, honest, uniform_coefficients(honest), 2.0)
-    before = digest_of(weights)
-    scale = line_search(llama, weights, delta, batches)
-    at = {s: sum(losses(llama, batches, moved(weights, delta, s))) for s in (*SCALES, scale)}
-    assert at[scale] <= min(at[s] for s in SCALES) * (1 + 1e-4)
-    assert digest_of(weights) == before
+    course = course_of(llama, honest)
+    before = digest_of(course.weights)
+    step = search_step(course, MERGE_PLANS["uniform"], batches)
+    at = {s: sum(losses(llama, batches, moved(course.weights, course.delta, s))) for s in (*SCALES, step.scale)}
+    assert at[step.scale] <= min(at[s] for s in SCALES) * (1 + 1e-4)
+    assert step.momentum == 0.0
+    assert digest_of(course.weights) == before
+
+
+def test_momentum_repeats_a_useful_step_and_no_harmful_one(
+    llama: BaseModel, honest: list[Adapter], batches: list[Batch]
+) -> None:
+    """A base that came here by a part of the very step that is next goes on; one that came the other way does not."""
+    course = course_of(llama, honest)
+    useful = {name: base_OI - 0.5 * course.delta[name] for name, base_OI in course.weights.items()}
+    harmful = {name: base_OI + 0.5 * course.delta[name] for name, base_OI in course.weights.items()}
+    plan = MERGE_PLANS["momentum"].model_copy(update={"scales": (0.25, 0.5)})
+    onward = search_step(replace(course, previous=useful), plan, batches)
+    assert onward.momentum > 0
+    assert search_step(replace(course, previous=harmful), plan, batches).momentum == 0.0
+    gained = [measure_gain(replace(course, previous=useful), s, batches, 0.95).improvement.mean
+              for s in (onward, replace(onward, momentum=0.0))]  # fmt: skip
+    assert gained[0] > gained[1]
 
 
 def test_the_gain_is_the_paired_difference(llama: BaseModel, honest: list[Adapter], batches: list[Batch]) -> None:
-    weights = weights_of(llama)
-    delta = merge_deltas(weights, honest, uniform_coefficients(honest), 2.0)
-    gain = measure_gain(llama, weights, delta, 1.0, batches, 0.95)
+    gain = measure_gain(course_of(llama, honest), Step(scale=1.0, momentum=0.0), batches, 0.95)
     assert gain.improvement.mean == pytest.approx(gain.loss_before - gain.loss_after)
     assert gain.improvement.lower > 0
     tokens = sum(batch.predicted for batch in batches)
@@ -71,14 +115,11 @@ def test_the_gain_is_the_paired_difference(llama: BaseModel, honest: list[Adapte
 
 
 def test_no_step_is_no_gain(llama: BaseModel, honest: list[Adapter], batches: list[Batch]) -> None:
-    weights = weights_of(llama)
-    delta = merge_deltas(weights, honest, uniform_coefficients(honest), 2.0)
-    gain = measure_gain(llama, weights, delta, 0.0, batches, 0.95)
+    gain = measure_gain(course_of(llama, honest), Step(scale=0.0, momentum=0.0), batches, 0.95)
     assert gain.improvement.mean == gain.improvement.lower == 0.0
     assert math.isclose(gain.loss_before, gain.loss_after)
 
 
 def test_a_step_the_wrong_way_is_a_loss(llama: BaseModel, honest: list[Adapter], batches: list[Batch]) -> None:
-    weights = weights_of(llama)
-    delta = merge_deltas(weights, honest, uniform_coefficients(honest), 2.0)
-    assert measure_gain(llama, weights, delta, -1.0, batches, 0.95).improvement.upper < 0
+    gain = measure_gain(course_of(llama, honest), Step(scale=-1.0, momentum=0.0), batches, 0.95)
+    assert gain.improvement.upper < 0

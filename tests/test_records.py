@@ -35,7 +35,8 @@ CONTRIBUTIONS = st.builds(
     Contribution, hotkey=st.text(max_size=48), repo=REPOS, revision=REVISIONS, file_sha256=SHA256, coefficient=FINITE
 )
 REPORTS = st.builds(
-    MergeReport, round_id=COUNTS, beacon=st.text(max_size=66), method=st.just("uniform"), scale=FINITE,
+    MergeReport, round_id=COUNTS, beacon=st.text(max_size=66), method=st.sampled_from(["uniform", "momentum"]),
+    scale=FINITE, momentum=FINITE,
     contributions=st.lists(CONTRIBUTIONS, max_size=2).map(tuple), loss_before=FINITE, loss_after=FINITE,
     improvement=FINITE, lower=FINITE, upper=FINITE,
 )  # fmt: skip

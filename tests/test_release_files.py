@@ -26,8 +26,8 @@ from tests.conftest import locate, make_layout, make_release, random_factors, we
 STEP = 1.25
 TOKENS_BT = torch.tensor([[5, 1, 4, 1, 5, 9, 2, 6]])
 REPORT = MergeReport(
-    round_id=3, beacon="0xab", method="uniform", scale=STEP, contributions=(), loss_before=2.0, loss_after=1.5,
-    improvement=0.5, lower=0.4, upper=0.6,
+    round_id=3, beacon="0xab", method="uniform", momentum=0.0, scale=STEP, contributions=(), loss_before=2.0,
+    loss_after=1.5, improvement=0.5, lower=0.4, upper=0.6,
 )  # fmt: skip
 
 
@@ -46,7 +46,9 @@ def some_merge(base: BaseModel) -> Merge:
 def in_memory(base: BaseModel, merge: Merge) -> dict[str, Tensor]:
     """The merged weights as the averager measures them."""
     weights = weights_of(base)
-    return moved(weights, merge_deltas(weights, merge.adapters, merge.coefficients, merge.layout.scale), merge.step)
+    delta = merge_deltas(weights, merge.adapters, merge.coefficients, merge.layout.scale)
+    previous = mapped_weights(merge.previous, merge.layout) if merge.previous else None
+    return moved(weights, delta, merge.step, previous, merge.momentum)
 
 
 def stored(folder: Path) -> dict[str, Tensor]:
@@ -74,6 +76,38 @@ def test_the_adapted_tensors_moved_and_nothing_else(base: BaseModel, base_folder
     for path in base_folder.iterdir():
         if path.suffix != ".safetensors":
             assert (tmp_path / "next" / path.name).read_bytes() == path.read_bytes()
+
+
+def with_momentum(base_folder: Path, base: BaseModel, folder: Path) -> tuple[BaseModel, Merge]:
+    """The second release of a chain whose first step was another merge, and the third's merge."""
+    first = replace(some_merge(base), adapters=some_merge(base).adapters[:1], coefficients=(0.7,))
+    write_merged_base(base_folder, first, folder)
+    second = load_base(folder)
+    return second, replace(some_merge(second), momentum=0.6, previous=base_folder)
+
+
+def test_momentum_repeats_a_part_of_the_last_step(base: BaseModel, base_folder: Path, tmp_path: Path) -> None:
+    """Bit for bit what was measured, and what the formula says in double precision."""
+    second, merge = with_momentum(base_folder, base, tmp_path / "second")
+    write_merged_base(tmp_path / "second", merge, tmp_path / "third")
+    after, measured = mapped_weights(tmp_path / "third", merge.layout), in_memory(second, merge)
+    before, now = mapped_weights(base_folder, merge.layout), weights_of(second)
+    delta = merge_deltas(now, merge.adapters, merge.coefficients, merge.layout.scale)
+    for name, weight_OI in after.items():
+        assert torch.equal(weight_OI, measured[name]), name
+        last_OI = now[name].double() - before[name].double()
+        naive_OI = now[name].double() + STEP * delta[name].double() + 0.6 * last_OI
+        torch.testing.assert_close(weight_OI.double(), naive_OI, rtol=0, atol=1e-6)
+        assert not torch.equal(weight_OI, moved(now, delta, STEP)[name]), name
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_merge_with_momentum_has_equal_bytes_on_any_number_of_threads(
+    base: BaseModel, base_folder: Path, tmp_path: Path, threads: int
+) -> None:
+    _, merge = with_momentum(base_folder, base, tmp_path / "second")
+    one = list_files(write_merged_base(tmp_path / "second", merge, tmp_path / "one", 1))
+    assert one == list_files(write_merged_base(tmp_path / "second", merge, tmp_path / "many", threads))
 
 
 def test_the_file_is_the_one_that_the_safetensors_library_writes(

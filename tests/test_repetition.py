@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from averager.merged_base import Merge, write_merged_base
+from averager.merge import MERGE_PLANS
+from averager.merged_base import Merge, mapped_weights, write_merged_base
 from averager.release import list_files, next_release
 from averager.repetition import first_difference
 from hivetune.adapter import Stamp, write_adapter
@@ -29,6 +30,7 @@ class Published:
     parent: Located
     base_folder: Path
     submissions: dict[str, Path]
+    previous: Path | None = None
 
     def difference(self, into: Path, *, threads: int | None = None, **changes: object) -> str:
         """With fields of the manifest or, by `report_` before their names, of its report changed."""
@@ -36,7 +38,9 @@ class Published:
         of_report = {name.removeprefix("report_"): value for name, value in changes.items() if name not in lies}
         report = self.report.model_copy(update=of_report)
         release = self.release.model_copy(update={"merge": report, **lies})
-        return first_difference(release, report, self.parent, self.base_folder, self.submissions, into, threads)
+        return first_difference(
+            release, report, self.parent, self.base_folder, self.submissions, into, threads, self.previous
+        )
 
 
 def contribution(hotkey: str, path: Path, coefficient: float) -> Contribution:
@@ -57,7 +61,7 @@ def published(llama: BaseModel, base_folders: dict[str, Path], tmp_path: Path) -
     adapters = prepare_all(factors, weights_of(base), layout.scale)
     coefficients = uniform_coefficients(adapters)
     report = MergeReport(
-        round_id=4, beacon="0xab", method="uniform", scale=1.125,
+        round_id=4, beacon="0xab", method="uniform", momentum=0.0, scale=1.125,
         contributions=tuple(contribution(h, submissions[h], c) for h, c in zip(HOTKEYS, coefficients, strict=True)),
         loss_before=2.0, loss_after=1.5, improvement=0.5, lower=0.4, upper=0.6,
     )  # fmt: skip
@@ -74,8 +78,63 @@ def test_an_honest_release_is_repeated_to_the_bit(published: Published, tmp_path
     assert published.difference(tmp_path / "again", threads=threads) == ""
 
 
+@pytest.fixture
+def carried(published: Published, tmp_path: Path) -> Published:
+    """The release after `published`, in a subnet that merges with momentum."""
+    merging = MERGE_PLANS["momentum"]
+    parent = locate(published.release.model_copy(update={"merging": merging}))
+    base_folder, layout = tmp_path / "made", parent.release.layout
+    weights = mapped_weights(base_folder, layout)
+    factors = {hotkey: random_factors(weights, seed=10 + i) for i, hotkey in enumerate(HOTKEYS)}
+    submissions = {hotkey: tmp_path / f"{hotkey}-next.safetensors" for hotkey in HOTKEYS}
+    for hotkey, path in submissions.items():
+        write_adapter(path, layout, Stamp(hotkey=hotkey, round_id=5, release_sha256=parent.sha256), factors[hotkey])
+    adapters = prepare_all(factors, weights, layout.scale)
+    coefficients = uniform_coefficients(adapters)
+    report = published.report.model_copy(
+        update={
+            "round_id": 5,
+            "method": "momentum",
+            "momentum": 0.413,
+            "contributions": tuple(
+                contribution(h, submissions[h], c) for h, c in zip(HOTKEYS, coefficients, strict=True)
+            ),
+        }
+    )
+    merge = Merge(
+        adapters=adapters, coefficients=coefficients, step=report.scale, layout=layout, momentum=report.momentum,
+        previous=published.base_folder,
+    )  # fmt: skip
+    files = list_files(write_merged_base(base_folder, merge, tmp_path / "carried"))
+    return Published(
+        release=next_release(parent, files, report), report=report, parent=parent, base_folder=base_folder,
+        submissions=submissions, previous=published.base_folder,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_release_with_momentum_is_repeated_to_the_bit(carried: Published, tmp_path: Path, threads: int) -> None:
+    assert carried.difference(tmp_path / "again", threads=threads) == ""
+
+
+@pytest.mark.parametrize(
+    ("lie", "named"),
+    [
+        ({"report_momentum": 0.414}, "model.safetensors has sha256"),
+        ({"report_momentum": 0.81}, "the momentum is 0.81, allowed are 0 to 0.8"),
+        ({"report_momentum": -0.1}, "the momentum is -0.1"),
+        ({"report_method": "uniform"}, "the method is uniform, the release says momentum"),
+        ({"merging": MERGE_PLANS["uniform"]}, "the manifest's merging is not its parent's"),
+    ],
+)
+def test_a_lie_about_momentum_is_named(carried: Published, tmp_path: Path, lie: dict[str, object], named: str) -> None:
+    assert named in carried.difference(tmp_path / "again", **lie)
+
+
 LIES: dict[str, tuple[Callable[[Published], dict[str, object]], str]] = {
     "another scale": (lambda p: {"report_scale": 1.126}, "model.safetensors has sha256"),
+    "a scale that is not tried": (lambda p: {"report_scale": 1.6}, "the scale is 1.6, tried are 0.75 to 1.5"),
+    "momentum in a uniform subnet": (lambda p: {"report_momentum": 0.1}, "the momentum is 0.1, allowed are 0 to 0.0"),
     "another coefficient": (
         lambda p: {
             "report_contributions": (

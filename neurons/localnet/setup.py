@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from averager.genesis import DEFAULT_SCORING, GenesisPlan
+from averager.merge import MERGE_PLANS
 from chain.keys import NewWallet, create_wallet, keypair_from_uri, load_coldkey, load_hotkey
 from chain.ledger import Ledger
 from chain.subnet_admin import SubnetAdmin
@@ -138,6 +139,7 @@ def _genesis_plan(options: DemoOptions, pace: Pace, first_block: int) -> Genesis
         sequence_length=options.sequence_length,
         rounds=pace.round_plan(first_block),
         scoring=_scoring(options),
+        merging=MERGE_PLANS["uniform"],
     )
 
 
