@@ -252,8 +252,9 @@ def sybil_parts(world: World, way: str, count: int) -> list[dict[str, Factors]]:
         return [whole] * count
     if way == "copies with 1 % noise":
         return [_noisy(whole, seed) for seed in range(count)]
-    if way == "parts of one k-th":
-        return [{name: _towards(world, name, whole, 1 / count) for name in whole}] * count
+    if way == "parts of one k-th":  # with noise, because equal files are one
+        part = {name: _towards(world, name, whole, 1 / count) for name in whole}
+        return [_noisy(part, seed) for seed in range(count)]
     return [
         {name: _towards(world, name, whole, float(place % count == part)) for place, name in enumerate(whole)}
         for part in range(min(count, len(whole)))
