@@ -169,6 +169,8 @@ class Contribution(Record):
     repo: Repo
     revision: Revision
     file_sha256: Sha256
+    weight: Annotated[FiniteFloat, Field(ge=0)]  # that the chain's validators agreed on, of all that is merged
+    norm: Annotated[FiniteFloat, Field(ge=0)]  # of its delta, relative to the adapted weights
     coefficient: FiniteFloat  # of its delta in the merge, the clip included
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from tests.test_intake import Fair
 from tests.test_scoring import HONEST, noise, reversed_of, scorer_of
 from validator.intake import Candidate
 from validator.receipts import Registration, make_receipt
-from validator.scoring import Scores, batch_tokens, pay
+from validator.scoring import Scorer, Scores, batch_tokens, pay
 
 PLAN = make_scoring(gate_passes=DEFAULT_SCORING.gate_passes, batch_sequences=6)
 COEFFICIENTS = st.floats(0.0, 0.33)
@@ -146,6 +147,26 @@ def test_twenty_worthless_entries_change_no_honest_credit_by_a_bit(
     assert {hotkey: scores.credit[hotkey] for hotkey in HONEST} == fair.credit
     assert pay(scores) == pay(fair)
     assert scores.merged_loss == fair.merged_loss
+
+
+def test_one_delta_in_as_many_files_as_it_has_layers_is_paid_like_one(
+    llama: BaseModel, honest: list[Adapter], two_looks: list[Batch]
+) -> None:
+    """The parts are most of the round, and own its median norm; the last merge's says how far one usually goes."""
+    weights = weights_of(llama)
+    nothing = {name: untrained_layer(base_OI) for name, base_OI in weights.items()}
+    parts = [
+        admitted(llama, f"part-{index:02d}", {**nothing, name: honest[0].factors[name]})
+        for index, name in enumerate(weights)
+    ]
+    assert len(parts) > 2 * len(honest)
+    usual = statistics.median_low([adapter.norm for adapter in honest])
+    scorer = Scorer(llama, weights, two_looks, 2.0, PLAN, lambda _activity: None, usual_norm=usual)
+    whole = pay(scorer.score(honest))["honest-0"]
+    split = pay(scorer.score(in_order([*honest[1:], *parts])))
+    assert sum(split.get(part.hotkey, 0.0) for part in parts) < 1.02 * whole
+    deceived = pay(scorer_of(llama, two_looks, PLAN).score(in_order([*honest[1:], *parts])))
+    assert sum(deceived.get(part.hotkey, 0.0) for part in parts) > 1.5 * whole
 
 
 def test_a_surely_useful_trifle_takes_nobodys_place(

@@ -32,8 +32,9 @@ SHA256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 REVISIONS = st.binary(min_size=20, max_size=20).map(bytes.hex)
 REPOS = st.from_regex(r"[A-Za-z0-9_-]{1,10}/[A-Za-z0-9_-]{1,10}", fullmatch=True)
 CONTRIBUTIONS = st.builds(
-    Contribution, hotkey=st.text(max_size=48), repo=REPOS, revision=REVISIONS, file_sha256=SHA256, coefficient=FINITE
-)
+    Contribution, hotkey=st.text(max_size=48), repo=REPOS, revision=REVISIONS, file_sha256=SHA256,
+    weight=st.floats(0, 1), norm=st.floats(0, 10), coefficient=FINITE,
+)  # fmt: skip
 REPORTS = st.builds(
     MergeReport, round_id=COUNTS, beacon=st.text(max_size=66), method=st.sampled_from(["uniform", "momentum"]),
     scale=FINITE, momentum=FINITE,

@@ -1,6 +1,6 @@
 """A release is repeated to the bit from public files, and whatever its manifest lies about is named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from averager.release import list_files, next_release
 from averager.repetition import first_difference
 from hivetune.adapter import Stamp, write_adapter
 from hivetune.files import sha256_of
-from hivetune.merging import prepare_all, uniform_coefficients
+from hivetune.merging import Adapter, prepare_all, uniform_coefficients, usual_relative_norm, weights_norm
 from hivetune.model import BaseModel
 from hivetune.records import Contribution, MergeReport, Release
 from hivetune.releases import Located
@@ -43,10 +43,16 @@ class Published:
         )
 
 
-def contribution(hotkey: str, path: Path, coefficient: float) -> Contribution:
-    return Contribution(
-        hotkey=hotkey, repo="a/b", revision="a" * 40, file_sha256=sha256_of(path), coefficient=coefficient
-    )
+def contributions(
+    submissions: Mapping[str, Path], adapters: Sequence[Adapter], base_norm: float, coefficients: Sequence[float]
+) -> tuple[Contribution, ...]:
+    return tuple(
+        Contribution(
+            hotkey=adapter.hotkey, repo="a/b", revision="a" * 40, file_sha256=sha256_of(submissions[adapter.hotkey]),
+            weight=1 / len(adapters), norm=adapter.norm / base_norm, coefficient=coefficient,
+        )
+        for adapter, coefficient in zip(adapters, coefficients, strict=True)
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def published(llama: BaseModel, base_folders: dict[str, Path], tmp_path: Path) -
     coefficients = uniform_coefficients(adapters)
     report = MergeReport(
         round_id=4, beacon="0xab", method="uniform", momentum=0.0, scale=1.125,
-        contributions=tuple(contribution(h, submissions[h], c) for h, c in zip(HOTKEYS, coefficients, strict=True)),
+        contributions=contributions(submissions, adapters, weights_norm(weights_of(base)), coefficients),
         loss_before=2.0, loss_after=1.5, improvement=0.5, lower=0.4, upper=0.6,
     )  # fmt: skip
     merge = Merge(adapters=adapters, coefficients=coefficients, step=report.scale, layout=layout)
@@ -85,20 +91,21 @@ def carried(published: Published, tmp_path: Path) -> Published:
     parent = locate(published.release.model_copy(update={"merging": merging}))
     base_folder, layout = tmp_path / "made", parent.release.layout
     weights = mapped_weights(base_folder, layout)
-    factors = {hotkey: random_factors(weights, seed=10 + i) for i, hotkey in enumerate(HOTKEYS)}
+    # Shorter ones than in the release before, whose norm is then the usual one that nobody is clipped to.
+    factors = {hotkey: random_factors(weights, seed=10 + i, size=0.05) for i, hotkey in enumerate(HOTKEYS)}
     submissions = {hotkey: tmp_path / f"{hotkey}-next.safetensors" for hotkey in HOTKEYS}
     for hotkey, path in submissions.items():
         write_adapter(path, layout, Stamp(hotkey=hotkey, round_id=5, release_sha256=parent.sha256), factors[hotkey])
     adapters = prepare_all(factors, weights, layout.scale)
-    coefficients = uniform_coefficients(adapters)
+    usual = usual_relative_norm(parent.release.merge) * weights_norm(weights)
+    coefficients = uniform_coefficients(adapters, usual)
+    assert coefficients == [1 / 3] * 3 != uniform_coefficients(adapters)
     report = published.report.model_copy(
         update={
             "round_id": 5,
             "method": "momentum",
             "momentum": 0.413,
-            "contributions": tuple(
-                contribution(h, submissions[h], c) for h, c in zip(HOTKEYS, coefficients, strict=True)
-            ),
+            "contributions": contributions(submissions, adapters, weights_norm(weights), coefficients),
         }
     )
     merge = Merge(
@@ -143,6 +150,15 @@ LIES: dict[str, tuple[Callable[[Published], dict[str, object]], str]] = {
             )
         },
         "5Alice has coefficient 0.4, the rule gives",
+    ),
+    "another norm": (
+        lambda p: {
+            "report_contributions": (
+                p.report.contributions[0].model_copy(update={"norm": 0.4}),
+                *p.report.contributions[1:],
+            )
+        },
+        "5Alice has norm 0.4, its file",
     ),
     "somebody left out": (
         lambda p: {"report_contributions": p.report.contributions[:2]},

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median_low
 
 from torch import Tensor
 
 from hivetune.adapter import content_digest
 from hivetune.errors import RejectedSubmission
-from hivetune.merging import Adapter, prepare, weights_norm
+from hivetune.merging import Adapter, prepare, typical_norm, usual_relative_norm, weights_norm
 from hivetune.records import ScoringPlan
 from hivetune.releases import Located, OnChain
 from hivetune.rounds import Round
@@ -63,7 +62,8 @@ class Intake:
         blocks = {hotkey: commitment.block for hotkey, commitment in commitments.items()}
         unique = reject_duplicates(opened, blocks, self._folder)
         original = self._reject_copies(unique, blocks)
-        return reject_outliers(original, self._located.release.scoring)
+        release = self._located.release
+        return reject_outliers(original, release.scoring, usual_relative_norm(release.merge))
 
     def _open(self, hotkey: str, commitment: OnChain) -> Candidate:
         repo = digest = ""
@@ -150,12 +150,12 @@ def reject_duplicates(candidates: list[Candidate], blocks: Mapping[str, int], fo
     return kept
 
 
-def reject_outliers(candidates: list[Candidate], plan: ScoringPlan) -> list[Candidate]:
-    """Reject deltas far above the round's median norm: they were scaled up, not trained."""
+def reject_outliers(candidates: list[Candidate], plan: ScoringPlan, usual_norm: float = 0.0) -> list[Candidate]:
+    """Reject deltas far above the round's typical norm: they were scaled up, not trained."""
     norms = [c.relative_norm for c in candidates if c.rejection is None and c.relative_norm is not None]
     if not norms:
         return candidates
-    limit = plan.max_norm_ratio * median_low(norms)
+    limit = plan.max_norm_ratio * typical_norm(norms, usual_norm)
     return [
         _rejected(c, RejectedSubmission("norm_outlier", f"delta of {c.relative_norm:.3g}, limit {limit:.3g}"))
         if c.rejection is None and c.relative_norm is not None and c.relative_norm > limit

@@ -15,7 +15,7 @@ from hivetune.records import Entry, Receipt
 from hivetune.statistics import Estimate
 from validator.intake import Candidate
 from validator.receipts import make_entry
-from validator.round_scoring import Admitted, adapters_of
+from validator.round_scoring import Admitted, adapters_of, usual_norm
 from validator.scoring import Scorer, Scores, batch_tokens
 
 _MEASURED = (
@@ -71,7 +71,7 @@ def _credits(
     if not adapters or not nodes:
         return {}
     scale = admitted.inputs.located.release.layout.scale
-    coefficients = uniform_coefficients(adapters)
+    coefficients = uniform_coefficients(adapters, usual_norm(admitted))
     found_BA = aumann_shapley(admitted.base, admitted.weights, adapters, coefficients, batches, scale, nodes=nodes)
     return {
         adapter.hotkey: dict(zip(drawn, found_BA[:, index].tolist(), strict=True))

@@ -69,13 +69,16 @@ class Scorer:
         scale: float,
         plan: ScoringPlan,
         progress: Callable[[str], None],
+        usual_norm: float = 0.0,
     ) -> None:
+        """`usual_norm` is that of the last merge's contributions, as in `hivetune.merging.typical_norm`."""
         self._base = base
         self._weights = weights
         self._batches = batches
         self._scale = scale
         self._plan = plan
         self._progress = progress
+        self._usual_norm = usual_norm
         self.looks = planned_looks(len(batches), plan.batch_sequences)
         self._confidence = confidence_at_each(plan.confidence, len(self.looks))
         self._adapted = {name: torch.empty_like(base_OI) for name, base_OI in weights.items()}
@@ -222,7 +225,7 @@ class Scorer:
 
     def _credits(self, adapters: list[Adapter], nodes: int, batches: Sequence[Batch]) -> dict[str, tuple[float, ...]]:
         """In nats, batch by batch, in the merge of these."""
-        coefficients = uniform_coefficients(adapters)
+        coefficients = uniform_coefficients(adapters, self._usual_norm)
         credits_BA = aumann_shapley(
             self._base, self._weights, adapters, coefficients, batches, self._scale, nodes=nodes
         )
@@ -235,7 +238,7 @@ class Scorer:
 
     def _merged_loss(self, adapters: list[Adapter]) -> float:
         self._progress("measuring the merge")
-        delta = merge_deltas(self._weights, adapters, uniform_coefficients(adapters), self._scale)
+        delta = merge_deltas(self._weights, adapters, uniform_coefficients(adapters, self._usual_norm), self._scale)
         try:
             nats = losses(self._base, self._batches, moved(self._weights, delta, 1.0))
         except RejectedSubmission:
