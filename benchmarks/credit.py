@@ -172,7 +172,7 @@ def decisions(
     world: World, sequences: int, budgets: Sequence[int], draws: int
 ) -> tuple[list[Power], float, float, Stopping]:
     """Power by budget, the true gain alone and the true credit that it is for, and the errors of stopping."""
-    batches = world.batches(0, sequences, batch_sequences=1)
+    batches = world.batches(0, sequences)
     before = losses(world.base, batches, {})
     tokens = np.array([batch.predicted for batch in batches])
     _, alone = better_by(world, BETTER, batches, before)

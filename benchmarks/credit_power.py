@@ -1,4 +1,4 @@
-"""How often scoring decides rightly: what was measured once, sequence by sequence, is drawn again and again."""
+"""How often scoring decides rightly: what was measured once, batch by batch, is drawn again and again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 class Recorded:
     """One adapter's gains over the whole held-out text."""
 
-    nats: np.ndarray  # of every sequence
+    nats: np.ndarray  # of every batch
     tokens: np.ndarray
 
     @property
@@ -28,10 +28,10 @@ class Recorded:
         """The same spread with a mean of zero."""
         return Recorded(nats=self.nats - self.mean * self.tokens, tokens=self.tokens)
 
-    def draw(self, generator: np.random.Generator, sequences: int) -> tuple[np.ndarray, np.ndarray]:
-        """Nats and tokens of batches of sequences drawn without repetition, as a beacon draws them."""
-        rows = generator.choice(len(self.nats), sequences, replace=False)
-        return tuple(values[rows].reshape(-1, BATCH_SEQUENCES).sum(1) for values in (self.nats, self.tokens))  # type: ignore[return-value]
+    def draw(self, generator: np.random.Generator, batches: int) -> tuple[np.ndarray, np.ndarray]:
+        """Nats and tokens of so many batches, with repetition: the text stands for one without end."""
+        rows = generator.integers(len(self.nats), size=batches)
+        return self.nats[rows], self.tokens[rows]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +60,12 @@ def powers(
     generator = np.random.default_rng(seed)
     found = []
     for budget in budgets:
-        looks = planned_looks(budget // BATCH_SEQUENCES, BATCH_SEQUENCES)
+        batches = budget // BATCH_SEQUENCES
+        looks = planned_looks(batches, BATCH_SEQUENCES)
         confidence = confidence_at_each(CONFIDENCE, len(looks))
         accepted, spent, whole, paid = 0, 0.0, 0.0, 0
         for _ in range(draws):
-            nats_B, tokens_B = alone.draw(generator, budget)
+            nats_B, tokens_B = alone.draw(generator, batches)
             for look in looks:
                 estimate = token_mean(nats_B[:look], tokens_B[:look], confidence)
                 if is_decided(estimate):
@@ -72,7 +73,7 @@ def powers(
             accepted += estimate.lower > 0
             spent += float(tokens_B[:look].sum()) / draws
             whole += float(tokens_B.sum()) / draws
-            paid += token_mean(*credit.draw(generator, budget), confidence).lower > least
+            paid += token_mean(*credit.draw(generator, batches), confidence).lower > least
         found.append(
             Power(
                 sequences=budget,
@@ -93,7 +94,7 @@ def stopping(nulls: Sequence[Recorded], sequences: int, draws: int, seed: int = 
     peeks = range(FIRST_SEQUENCES // BATCH_SEQUENCES, batches + 1)
     wrong = np.zeros((2, 2))
     for turn in range(draws):
-        nats_B, tokens_B = nulls[turn % len(nulls)].without_effect().draw(generator, sequences)
+        nats_B, tokens_B = nulls[turn % len(nulls)].without_effect().draw(generator, batches)
         for rule, (ends, confidence) in enumerate(
             ((looks, confidence_at_each(CONFIDENCE, len(looks))), (peeks, CONFIDENCE))
         ):

@@ -48,11 +48,15 @@ class World:
     miners: Sequence[dict[str, Factors]]  # honest ones
     shards: Sequence[Tensor]
 
-    def batches(self, first: int, count: int, batch_sequences: int = DEFAULT_SCORING.batch_sequences) -> list[Batch]:
+    def batches(self, first: int, count: int) -> list[Batch]:
         """So many held-out texts from there on."""
         texts = [self.held_out[row % len(self.held_out)] for row in range(first, first + count)]
-        length = round_of.SEQUENCE_LENGTH
-        return make_batches(self.base.tokenizer, texts, sequence_length=length, batch_sequences=batch_sequences)
+        return make_batches(
+            self.base.tokenizer,
+            texts,
+            sequence_length=round_of.SEQUENCE_LENGTH,
+            batch_sequences=DEFAULT_SCORING.batch_sequences,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
