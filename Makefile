@@ -38,7 +38,7 @@ test: check
 # Figures go to bench/ as JSON, too.
 bench: $(VENV)/.dev
 	@mkdir -p bench
-	@set -e; for name in train miner score credit merge originality yuma hostile; do \
+	@set -e; for name in train miner score credit merge merge_quality originality yuma hostile; do \
 	  echo; echo "== $$name"; $(BIN)/python -W ignore -m benchmarks.$$name --json bench/$$name.json $(ARGS); \
 	done
 
