@@ -38,7 +38,7 @@ OTHERS_SEEDS = 1  # on which other rules are attacked, and other ways from relea
 USUAL = "uniform"
 BASE_DOMAINS = 8  # the base learns these, the miners the others
 TRAINING = Training(steps=48, batch_sequences=1, learning_rate=7e-3)  # small batches: the merge averages their noise
-CENTRAL = ((4, 1e-2),)  # batch and rate; the best of six pairs tried on another seed
+CENTRAL = ((4, 1e-2),)  # batch and rate; the best of five pairs tried on another seed
 NOBODY, HONEST_ALONE = "nobody", "the honest alone"
 OURS = next(iter(RULES))
 ATTACKS = (*POISONERS, SHUFFLED)
