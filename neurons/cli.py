@@ -2,6 +2,7 @@
 
 import click
 
+from neurons.cli_arena import arena
 from neurons.cli_network import chain, demo, hub, role_commands
 from neurons.cli_receipt import receipt
 from neurons.cli_release import release
@@ -16,7 +17,7 @@ def main() -> None:
     """An incentivized training network: miners train DoRA adapters, validators score them, the chain pays."""
 
 
-for command in (demo, *role_commands(), rewards, receipt, release, subnet, stake, wallet, hub, chain):
+for command in (demo, arena, *role_commands(), rewards, receipt, release, subnet, stake, wallet, hub, chain):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -134,13 +134,21 @@ def _option(name: str, model: type[Settings]) -> click.Option:
     field = model.model_fields[name]
     flags = [_SHORT_FLAGS[name]] if name in _SHORT_FLAGS else []
     flags.append("--" + _FLAG_NAMES.get(name, name).replace("_", "-"))
-    default = None if field.is_required() or field.default in ("", None, False) else field.default
+    default = None if field.is_required() or field.default in ("", None, False, ()) else field.default
     hints = [f"  [env: {', '.join(VARIABLES[name])}]"] if name in VARIABLES else []
     hints += [f"  [default: {default}]"] if default is not None else []
     text = (field.description or "") + "".join(hints)
     if field.annotation is bool:
         return click.Option([*flags, name], is_flag=True, default=None, help=text)
+    if get_origin(field.annotation) is tuple:
+        several = _type(get_args(field.annotation)[0])
+        return click.Option([*flags, name], type=several, multiple=True, callback=_given, help=text)
     return click.Option([*flags, name], type=_type(field.annotation), default=None, help=text)
+
+
+def _given(_context: click.Context, _option: click.Parameter, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A flag that may stand several times and does not stand at all leaves the word to the settings file."""
+    return values or None
 
 
 def _type(annotation: Any) -> Any:

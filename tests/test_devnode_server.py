@@ -21,6 +21,8 @@ from chain.devnode.rpc import MAX_REQUEST_BYTES
 from chain.devnode.server import MAX_MESSAGE_BYTES, RunningDevnode, running_devnode
 from chain.devnode.session import MAX_NEW_BLOCKS
 from chain.devnode.store import Store
+from chain.keys import keypair_from_uri
+from chain.subnet_admin import SubnetAdmin
 from hivetune.errors import ConfigError
 from neurons.localnet.chain import MOST_AT_ONCE, DemoChain
 
@@ -242,3 +244,15 @@ def test_a_demo_on_a_slow_machine_skips_more_blocks_than_it_asks_for_at_once(tmp
         before = int(node.request("chain_getHeader", [])["number"], 16)
         chain.skip(MOST_AT_ONCE + 5)
         assert int(node.request("chain_getHeader", [])["number"], 16) == before + MOST_AT_ONCE + 5
+
+
+def test_an_instant_node_seals_a_block_for_every_call_and_none_without(tmp_path: Path) -> None:
+    with running_devnode(tmp_path / "chain.db", instant=True) as node:
+        alice = SubnetAdmin(node.url, keypair_from_uri("//Alice"))
+        bob = str(keypair_from_uri("//Bob").ss58_address)
+        assert [alice.transfer(bob, 10**9).block for _ in range(2)] == [1, 2]
+        time.sleep(0.1)
+        assert alice.quorum.head().number == 2
+        node.new_blocks(3)
+        assert alice.transfer(bob, 10**9).block == 6
+        alice.close()

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 16 << 20  # a longer one closes the socket; a shorter one that is too long gets an error
 START_TIMEOUT_S = 30.0
+_INSTANT_S = 0.004  # between looks at the pool where calls are sealed at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +41,7 @@ class Options:
     endow: Mapping[str, int]
     finality_lag: int
     rules: int  # the spec version of the runtime that is followed
+    instant: bool = False  # seal a block as soon as a call waits for one
 
     def __post_init__(self) -> None:
         if self.block_time_s < 0:
@@ -92,7 +94,7 @@ async def _run(options: Options, on_ready: Callable[[list[int]], None], stop: as
             ports = [await servers.enter_async_context(_listen(node, options.host, port)) for port in options.ports]
             log.info("chain at %s:%s, block %d, state %s", options.host, ports, node.head.number, options.state_path)
             on_ready(ports)
-            await _seal_until(stop, node, options.block_time_s)
+            await (_seal_for_calls(stop, node) if options.instant else _seal_until(stop, node, options.block_time_s))
     finally:
         node.close()
 
@@ -129,6 +131,17 @@ async def _seal_until(stop: asyncio.Event, node: Node, block_time_s: float) -> N
         except TimeoutError:
             node.seal()
             due = max(due + block_time_s, loop.time())
+
+
+async def _seal_for_calls(stop: asyncio.Event, node: Node) -> None:
+    """A block for every call that comes; calls that a block has left behind do not ask for another."""
+    left: frozenset[bytes] = frozenset()
+    while not stop.is_set():
+        if not left.issuperset(node.pool):
+            node.seal()
+            left = frozenset(node.pool)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), timeout=_INSTANT_S)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,8 +192,12 @@ def running_devnode(
     endpoints: int = 1,
     finality_lag: int = 0,
     rules: int = OLD,
+    instant: bool = False,
 ) -> Iterator[RunningDevnode]:
-    """A node for as long as the `with` block runs; its first endpoint is on `port`, others take free ones."""
+    """A node for as long as the `with` block runs; its first endpoint is on `port`, others take free ones.
+
+    An `instant` one seals a block for every call, and others on demand.
+    """
     options = Options(
         state_path=state_path,
         host="127.0.0.1",
@@ -189,6 +206,7 @@ def running_devnode(
         endow=endow or {},
         finality_lag=finality_lag,
         rules=rules,
+        instant=instant,
     )
     with _in_a_thread(options) as ports:
         urls = [f"ws://{options.host}:{bound}" for bound in ports]
