@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from hivetune.clipping import choose_clip
 from hivetune.evaluation import Batch, losses
-from hivetune.merging import moved
+from hivetune.merging import Adapter, merge_deltas, moved, uniform_coefficients
 from hivetune.model import BaseModel
 from hivetune.records import MergeMethod, MergePlan
 from hivetune.statistics import Estimate, token_mean
@@ -74,6 +75,18 @@ def choose_step(loss_at: Callable[[Step], float], plan: MergePlan, *, has_previo
     scale = choose_scale(lambda tried: loss_at(Step(scale=tried, momentum=momentum)), plan.scales)
     carried = Step(scale=scale, momentum=momentum)
     return carried if loss_at(carried) < loss_at(plain) else plain
+
+
+def search_clip(
+    base: BaseModel, weights: Mapping[str, Tensor], adapters: Sequence[Adapter], scale: float, batches: Sequence[Batch]
+) -> float:
+    """What deltas are clipped to, where it hangs on who counts: the choice that is best on the selection text."""
+
+    def loss_at(clip: float) -> float:
+        delta = merge_deltas(weights, adapters, uniform_coefficients(adapters, clip), scale)
+        return sum(losses(base, batches, moved(weights, delta, 1.0)))
+
+    return choose_clip([adapter.norm for adapter in adapters], loss_at)
 
 
 def search_step(course: Course, plan: MergePlan, batches: Sequence[Batch]) -> Step:

@@ -2,28 +2,21 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from averager.merge import Course, Gain, Step, measure_gain, search_step
+from averager.merge import Course, Gain, Step, measure_gain, search_clip, search_step
 from averager.merged_base import Merge, mapped_weights, write_merged_base
 from averager.release import list_files, next_release
-from averager.selection import approved_weights
-from chain.ledger import Ledger
+from averager.selection import approved_hotkeys
+from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import ReleasePointer, pack
 from hivetune.corpus import read_split
 from hivetune.errors import ConfigError, RejectedSubmission
 from hivetune.evaluation import Batch
 from hivetune.files import write_atomically
-from hivetune.merging import (
-    Adapter,
-    merge_deltas,
-    prepare_all,
-    uniform_coefficients,
-    usual_relative_norm,
-    weights_norm,
-)
+from hivetune.merging import merge_deltas, prepare_all, uniform_coefficients
 from hivetune.model import BaseModel, load_base, target_weights
 from hivetune.records import Contribution, MergeOutcome, MergeReport, Release, outcome_path
 from hivetune.releases import MANIFEST_NAME, Located, ReleaseFollower
@@ -74,18 +67,15 @@ class AveragerNode:
         if metagraph.commit_reveal:
             log.warning("round %d: commit-reveal hides the round's weights; the owner can turn it off", now.round_id)
             return self._publish_nothing(located, now, "weights_hidden", None)
-        approved = approved_weights(metagraph, now.beacon_block)
-        opened = self._collect(located, now, sorted(approved))
+        opened = self._collect(located, now, metagraph)
         if not opened:
             return self._publish_nothing(located, now, "nothing_approved", None)
         try:
-            return self._merge_opened(located, now, opened, approved)
+            return self._merge_opened(located, now, opened)
         except RejectedSubmission as broken:
             return self._publish_nothing(located, now, broken.reason, None)
 
-    def _merge_opened(
-        self, located: Located, now: Round, opened: list[Opened], approved: Mapping[str, float]
-    ) -> MergeOutcome:
+    def _merge_opened(self, located: Located, now: Round, opened: list[Opened]) -> MergeOutcome:
         """RejectedSubmission when a delta or the merge breaks the model's loss, which validators should have seen."""
         self._say(now, f"loading release {located.release.number}")
         layout, plan = located.release.layout, located.release.merging
@@ -94,22 +84,21 @@ class AveragerNode:
         base = load_base(base_folder)
         weights = target_weights(base.model, layout)
         adapters = prepare_all({one.hotkey: one.factors for one in opened}, weights, layout.scale)
-        base_norm = weights_norm(weights)
-        coefficients = uniform_coefficients(adapters, usual_relative_norm(located.release.merge) * base_norm)
+        beacon = self.ledger.block_hash(now.beacon_block)
+        select, accept = self._texts(located, base, beacon)
+        self._say(now, f"choosing the step of {len(adapters)} merged deltas")
+        clip = search_clip(base, weights, adapters, layout.scale, select)
+        coefficients = uniform_coefficients(adapters, clip)
         course = Course(
             base=base,
             weights=weights,
             delta=merge_deltas(weights, adapters, coefficients, layout.scale),
             previous=mapped_weights(previous, layout) if previous else None,
         )
-        beacon = self.ledger.block_hash(now.beacon_block)
-        select, accept = self._texts(located, base, beacon)
-        self._say(now, f"choosing the step of {len(adapters)} merged deltas")
         step = search_step(course, plan, select)
         self._say(now, "testing the merge on fresh text")
         gain = measure_gain(course, step, accept, located.release.scoring.confidence)
-        contributions = contributions_of(opened, adapters, base_norm, approved, coefficients)
-        report = make_report(now, beacon, located.release, step, contributions, gain)
+        report = make_report(now, beacon, located.release, step, clip, opened, coefficients, gain)
         if gain.improvement.lower <= 0:
             return self._publish_nothing(located, now, "not_significant", report)
         folder = self.state / "next"
@@ -121,13 +110,13 @@ class AveragerNode:
         files = list_files(write_merged_base(base_folder, merge, folder))
         return self._publish(next_release(located, files, report), folder, now, report)
 
-    def _collect(self, located: Located, now: Round, approved: Sequence[str]) -> list[Opened]:
+    def _collect(self, located: Located, now: Round, metagraph: Metagraph) -> list[Opened]:
         """The approved submissions, opened with the same checks as the validators'; a missing one is left out."""
         commitments = self.ledger.commitments(self.ledger.block_hash(now.deadline))
         folder = self.state / "submissions"
         shutil.rmtree(folder, ignore_errors=True)
         opened = []
-        for hotkey in approved:
+        for hotkey in approved_hotkeys(metagraph, now.beacon_block):
             self._say(now, f"fetching {hotkey[:8]}")
             try:
                 if hotkey not in commitments:
@@ -190,35 +179,14 @@ def _looks_back(release: Release) -> bool:
     return bool(release.merging.momenta) and release.parent is not None
 
 
-def contributions_of(
-    opened: Sequence[Opened],
-    adapters: Sequence[Adapter],
-    base_norm: float,
-    approved: Mapping[str, float],
-    coefficients: Sequence[float],
-) -> list[Contribution]:
-    """Who is in the merge, with what; all in hotkey order."""
-    total = sum(approved[one.hotkey] for one in opened)
-    return [
-        Contribution(
-            hotkey=one.hotkey,
-            repo=one.pointer.repo,
-            revision=one.revision,
-            file_sha256=one.pointer.file_sha256,
-            weight=approved[one.hotkey] / total,
-            norm=adapter.norm / base_norm,
-            coefficient=coefficient,
-        )
-        for one, adapter, coefficient in zip(opened, adapters, coefficients, strict=True)
-    ]
-
-
 def make_report(
     now: Round,
     beacon: str,
     base: Release,
     step: Step,
-    contributions: Sequence[Contribution],
+    clip: float,
+    opened: list[Opened],
+    coefficients: list[float],
     gain: Gain,
 ) -> MergeReport:
     """How this merge came about, for the manifest."""
@@ -228,7 +196,17 @@ def make_report(
         method=base.merging.method,
         scale=step.scale,
         momentum=step.momentum,
-        contributions=tuple(contributions),
+        clip=clip,
+        contributions=tuple(
+            Contribution(
+                hotkey=one.hotkey,
+                repo=one.pointer.repo,
+                revision=one.revision,
+                file_sha256=one.pointer.file_sha256,
+                coefficient=coefficient,
+            )
+            for one, coefficient in zip(opened, coefficients, strict=True)
+        ),
         loss_before=gain.loss_before,
         loss_after=gain.loss_after,
         improvement=gain.improvement.mean,

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
-
 from averager.merged_base import Merge, mapped_weights, write_merged_base
 from averager.release import list_files
 from hivetune.adapter import Stamp, read_adapter
+from hivetune.clipping import clip_candidates
 from hivetune.errors import RejectedSubmission
-from hivetune.merging import Adapter, prepare_all, uniform_coefficients, usual_relative_norm, weights_norm
+from hivetune.merging import Adapter, prepare_all, uniform_coefficients
 from hivetune.records import Contribution, FileEntry, MergeReport, Release
 from hivetune.releases import Located
 
@@ -47,15 +46,14 @@ def first_difference(
     if hotkeys != sorted(set(hotkeys)):
         return "the contributions do not stand in the order of their hotkeys, each once"
     try:
-        weights = mapped_weights(base_folder, parent.release.layout)
-        adapters = _read(report, parent, weights, submissions)
+        adapters = _read(report, parent, base_folder, submissions)
     except RejectedSubmission as rejected:
         return f"a submission in the merge is not admissible: {rejected}"
-    base_norm = weights_norm(weights)
-    coefficients = uniform_coefficients(adapters, usual_relative_norm(parent.release.merge) * base_norm)
-    for contribution, adapter, coefficient in zip(report.contributions, adapters, coefficients, strict=True):
-        if contribution.norm != adapter.norm / base_norm:
-            return f"{contribution.hotkey} has norm {contribution.norm}, its file {adapter.norm / base_norm}"
+    candidates = clip_candidates([adapter.norm for adapter in adapters])
+    if report.clip not in candidates:
+        return f"deltas are clipped to {report.clip}, the rule gives {' or '.join(map(str, candidates))}"
+    coefficients = uniform_coefficients(adapters, report.clip)
+    for contribution, coefficient in zip(report.contributions, coefficients, strict=True):
         if contribution.coefficient != coefficient:
             return f"{contribution.hotkey} has coefficient {contribution.coefficient}, the rule gives {coefficient}"
     merge = Merge(
@@ -91,12 +89,10 @@ def compare_files(published: tuple[FileEntry, ...], repeated: tuple[FileEntry, .
     return ""
 
 
-def _read(
-    report: MergeReport, parent: Located, weights: Mapping[str, Tensor], submissions: Mapping[str, Path]
-) -> list[Adapter]:
+def _read(report: MergeReport, parent: Located, base_folder: Path, submissions: Mapping[str, Path]) -> list[Adapter]:
     layout = parent.release.layout
     factors = {
         one.hotkey: read_adapter(submissions[one.hotkey], layout, stamp_of(one, report, parent))
         for one in report.contributions
     }
-    return prepare_all(factors, weights, layout.scale)
+    return prepare_all(factors, mapped_weights(base_folder, layout), layout.scale)

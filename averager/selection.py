@@ -4,8 +4,8 @@ from chain.ledger import Metagraph
 from chain.yuma import consensus
 
 
-def approved_weights(metagraph: Metagraph, since: int) -> dict[str, float]:
-    """What the stake-weighted kappa-median of the validators' weights carries, by hotkey; never the owner's.
+def approved_hotkeys(metagraph: Metagraph, since: int) -> list[str]:
+    """Hotkeys that the stake-weighted kappa-median of the validators' weights carries, sorted; never the owner's.
 
     The median is Yuma's own, so less than kappa of the stake can neither add nor remove anyone. Weights set before
     block `since` speak of an earlier round: their stake counts, but supports nobody. Where weights are hidden at first,
@@ -21,8 +21,8 @@ def approved_weights(metagraph: Metagraph, since: int) -> dict[str, float]:
         metagraph.kappa,
         count,
     )
-    return {
-        neuron.hotkey: weight
+    return sorted(
+        neuron.hotkey
         for neuron, weight in zip(metagraph.neurons, carried, strict=True)
         if weight > 0 and neuron.hotkey != metagraph.owner_hotkey
-    }
+    )

@@ -15,13 +15,11 @@ from hivetune.adapter import FILE_NAME, Stamp, folder_of, write_adapter
 from hivetune.commitments import SubmissionPointer, pack
 from hivetune.dora import Factors
 from hivetune.evaluation import Batch, make_batches
-from hivetune.merging import Adapter, prepare_all, usual_relative_norm, weights_norm
+from hivetune.merging import Adapter
 from hivetune.model import BaseModel, load_base, target_weights
-from hivetune.records import MergeReport
 from hivetune.rounds import round_by_id
 from miner.trainer import pack_sequences
 from tests.conftest import locate, make_plan, make_release
-from tests.test_merging import report_of
 from tests.test_submissions import OnChain, Shelf
 from validator.intake import Intake
 from validator.scoring import Scorer, Scores, pay
@@ -48,7 +46,6 @@ class World:
     scale: float
     held_out: Sequence[str]  # in random order
     miners: Sequence[dict[str, Factors]]  # honest ones
-    last_merge: MergeReport  # of the first of them, at their norms
     shards: Sequence[Tensor]
 
     def batches(self, first: int, count: int) -> list[Batch]:
@@ -107,13 +104,10 @@ def make_world(folder: Path, miners: int) -> World:
     trained = [
         round_of.train_adapter(folder / "base", shard, steps=STEPS, seed=index) for index, shard in enumerate(shards)
     ]
-    weights = target_weights(base.model, layout)
-    merged = prepare_all({f"honest-{i}": factors for i, factors in enumerate(trained[:HONEST])}, weights, layout.scale)
     return World(
         folder=folder,
         base=base,
-        weights=weights,
-        last_merge=report_of(*((one.norm / weights_norm(weights), 1.0) for one in merged)),
+        weights=target_weights(base.model, layout),
         scale=layout.scale,
         held_out=held_out,
         miners=trained,
@@ -126,8 +120,7 @@ class Entries:
 
     def __init__(self, world: World, folder: Path) -> None:
         self._world = world
-        release = make_release(round_of.layout_of(world.base), scoring=DEFAULT_SCORING, merge=world.last_merge)
-        self._located = locate(release)
+        self._located = locate(make_release(round_of.layout_of(world.base), scoring=DEFAULT_SCORING))
         self._shelf = Shelf(folder / "hub")
         self._inbox = folder / "inbox"
         self._commitments: dict[str, OnChain] = {}
@@ -154,10 +147,7 @@ class Entries:
 
 def score(world: World, batches: Sequence[Batch], adapters: Sequence[Adapter]) -> Scores:
     """As a validator does, but for the solo tests, which are a report and decide no pay."""
-    usual_norm = usual_relative_norm(world.last_merge) * weights_norm(world.weights)
-    scorer = Scorer(
-        world.base, world.weights, batches, world.scale, DEFAULT_SCORING, lambda _activity: None, usual_norm=usual_norm
-    )
+    scorer = Scorer(world.base, world.weights, batches, world.scale, DEFAULT_SCORING, lambda _activity: None)
     skipped = {adapter.hotkey: tuple(scorer.base_nats) for adapter in adapters}
     return scorer.score(adapters, skipped)
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from hivetune.dora import Factors, Shape
 from hivetune.errors import RejectedSubmission
 from hivetune.layer_merge import Part, Take, merge_layers
-from hivetune.records import MergeReport
 from hivetune.row_gains import measure_layers
 
 MAX_PARTS_RATIO = 10.0  # rounding then stays below 1e-5 of the base weight
@@ -82,39 +81,15 @@ def weights_norm(weights: Mapping[str, Tensor]) -> float:
     return math.sqrt(sum(float(weight.double().square().sum()) for weight in weights.values()))
 
 
-def uniform_coefficients(adapters: Sequence[Adapter], usual_norm: float = 0.0) -> list[float]:
-    """Equal parts after clipping every delta to the typical norm: c_i = min(1, typical / norm_i) / n.
+def uniform_coefficients(adapters: Sequence[Adapter], clip: float | None = None) -> list[float]:
+    """Equal parts after clipping every delta to a norm, by default their lower median: c_i = min(1, clip / norm_i) / n.
 
-    Without the clip a delta scaled by 3 takes 2.4 times its pay. `usual_norm` as in `typical_norm`.
+    Without the clip a delta scaled by 3 takes 2.4 times its pay. What it is clipped to: `hivetune.clipping`.
     """
     if not adapters:
         return []
-    typical = typical_norm([adapter.norm for adapter in adapters], usual_norm)
-    return [min(1.0, typical / adapter.norm) / len(adapters) if adapter.norm > 0 else 0.0 for adapter in adapters]
-
-
-def typical_norm(norms: Sequence[float], usual_norm: float) -> float:
-    """The lower median of a round's norms, or what was usual in the last merge if that is more.
-
-    The median alone is whose the most files are: one delta in many small parts would have all others clipped.
-    """
-    return max(statistics.median_low(norms), usual_norm)
-
-
-def usual_relative_norm(report: MergeReport | None) -> float:
-    """The norm, relative to the base, of the last merge's contributions: their lower median by weight, 0.0 for none.
-
-    Weights are shares of pay, which nobody has more of for cutting a delta into many files.
-    """
-    if report is None:
-        return 0.0
-    half = sum(one.weight for one in report.contributions) / 2
-    passed = 0.0
-    for one in sorted(report.contributions, key=lambda one: one.norm):
-        passed += one.weight
-        if passed >= half:
-            return one.norm
-    return 0.0
+    limit = statistics.median_low([adapter.norm for adapter in adapters]) if clip is None else clip
+    return [min(1.0, limit / adapter.norm) / len(adapters) if adapter.norm > 0 else 0.0 for adapter in adapters]
 
 
 def merge_deltas(

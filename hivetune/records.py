@@ -169,8 +169,6 @@ class Contribution(Record):
     repo: Repo
     revision: Revision
     file_sha256: Sha256
-    weight: Annotated[FiniteFloat, Field(ge=0)]  # that the chain's validators agreed on, of all that is merged
-    norm: Annotated[FiniteFloat, Field(ge=0)]  # of its delta, relative to the adapted weights
     coefficient: FiniteFloat  # of its delta in the merge, the clip included
 
 
@@ -182,6 +180,7 @@ class MergeReport(Record):
     method: MergeMethod
     scale: FiniteFloat  # lambda of the line search
     momentum: FiniteFloat  # mu: how much of the step from the release before is repeated
+    clip: FiniteFloat  # Frobenius norm to which deltas were clipped
     contributions: Items[Contribution]
     loss_before: FiniteFloat  # nats per token on the acceptance text
     loss_after: FiniteFloat
@@ -266,6 +265,7 @@ class Receipt(Record):
     merged_loss: FiniteFloat | None  # of the uniform merge of what is paid; None when nothing is
     completeness_error: FiniteFloat | None  # (sum of credits) / (base_loss - merged_loss) - 1
     nodes: Count  # of the credits' quadrature; 0 when there was nothing to merge
+    clip: FiniteFloat  # Frobenius norm to which the final merge's deltas were clipped; 0 when there was none
     replicate_spread: FiniteFloat  # nats per token by which one loss differs when measured in another arrangement
     missing_earlier: Items[Sha256]  # files of earlier rounds that could not be had, so no copies of them were found
     entries: Items[Entry]

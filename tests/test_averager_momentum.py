@@ -79,7 +79,8 @@ def world(
     merge = Merge(adapters=adapters, coefficients=uniform_coefficients(adapters), step=FIRST_STEP, layout=layout)
     files = list_files(write_merged_base(base_folders["llama"], merge, tmp_path / "second"))
     report = MergeReport(
-        round_id=ROUND - 1, beacon="0xab", method="momentum", scale=FIRST_STEP, momentum=0.0, contributions=(),
+        round_id=ROUND - 1, beacon="0xab", method="momentum", scale=FIRST_STEP, momentum=0.0, clip=1.0,
+        contributions=(),
         loss_before=2.0, loss_after=1.5, improvement=0.5, lower=0.4, upper=0.6,
     )  # fmt: skip
     second = locate(next_release(first, files, report))
@@ -110,7 +111,7 @@ def test_a_release_goes_on_from_the_last_step_and_is_repeated_to_the_bit(
         state=tmp_path / "state", report=lambda _status: None,
     )  # fmt: skip
 
-    outcome = node._merge_opened(located, now, opened, dict.fromkeys(trained, 0.5))
+    outcome = node._merge_opened(located, now, opened)
 
     assert outcome.published
     assert outcome.report is not None

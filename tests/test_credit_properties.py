@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +33,7 @@ from tests.test_intake import Fair
 from tests.test_scoring import HONEST, noise, reversed_of, scorer_of
 from validator.intake import Candidate
 from validator.receipts import Registration, make_receipt
-from validator.scoring import Scorer, Scores, batch_tokens, pay
+from validator.scoring import Scores, batch_tokens, pay
 
 PLAN = make_scoring(gate_passes=DEFAULT_SCORING.gate_passes, batch_sequences=6)
 COEFFICIENTS = st.floats(0.0, 0.33)
@@ -152,7 +151,7 @@ def test_twenty_worthless_entries_change_no_honest_credit_by_a_bit(
 def test_one_delta_in_as_many_files_as_it_has_layers_is_paid_like_one(
     llama: BaseModel, honest: list[Adapter], two_looks: list[Batch]
 ) -> None:
-    """The parts are most of the round, and own its median norm; the last merge's says how far one usually goes."""
+    """The parts are most of the round and own its median norm; a merge clipped to it would be the worse one."""
     weights = weights_of(llama)
     nothing = {name: untrained_layer(base_OI) for name, base_OI in weights.items()}
     parts = [
@@ -160,13 +159,30 @@ def test_one_delta_in_as_many_files_as_it_has_layers_is_paid_like_one(
         for index, name in enumerate(weights)
     ]
     assert len(parts) > 2 * len(honest)
-    usual = statistics.median_low([adapter.norm for adapter in honest])
-    scorer = Scorer(llama, weights, two_looks, 2.0, PLAN, lambda _activity: None, usual_norm=usual)
+    scorer = scorer_of(llama, two_looks, PLAN)
     whole = pay(scorer.score(honest))["honest-0"]
     split = pay(scorer.score(in_order([*honest[1:], *parts])))
     assert sum(split.get(part.hotkey, 0.0) for part in parts) < 1.02 * whole
-    deceived = pay(scorer_of(llama, two_looks, PLAN).score(in_order([*honest[1:], *parts])))
-    assert sum(deceived.get(part.hotkey, 0.0) for part in parts) > 1.5 * whole
+
+
+def test_scaling_up_pays_no_more_than_the_honest_length(
+    llama: BaseModel, honest: list[Adapter], two_looks: list[Batch]
+) -> None:
+    """Two of three are longer, and own the median by norm; the third's length makes the better merge."""
+    weights = weights_of(llama)
+    louder = [
+        admitted(llama, adapter.hotkey, {
+            name: Factors(
+                down_RI=layer.down_RI, up_OR=4 * layer.up_OR,
+                magnitude_O=weights[name].norm(dim=1) + 4 * (layer.magnitude_O - weights[name].norm(dim=1)),
+            )
+            for name, layer in adapter.factors.items()
+        })
+        for adapter in honest[:1]
+    ]  # fmt: skip
+    scorer = scorer_of(llama, two_looks, PLAN)
+    fair, loud = pay(scorer.score(honest)), pay(scorer.score([*louder, *honest[1:]]))
+    assert loud.get("honest-0", 0.0) < 1.2 * fair["honest-0"]
 
 
 def test_a_surely_useful_trifle_takes_nobodys_place(

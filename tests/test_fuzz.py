@@ -143,7 +143,7 @@ def some_records() -> list[Record]:
     receipt = Receipt(
         protocol=1, round_id=3, validator="5Bob", previous=None, release_sha256="0" * 64, beacon="0x0",
         sequence_ids=(3, 1), batch_tokens=(7, 8), base_batch_nats=(1.0, 2.0), base_loss=2.5, merged_loss=None,
-        completeness_error=None, nodes=2, replicate_spread=1e-7, missing_earlier=(), entries=(entry, entry),
+        completeness_error=None, nodes=2, clip=3.5, replicate_spread=1e-7, missing_earlier=(), entries=(entry, entry),
     )  # fmt: skip
     outcome = MergeOutcome(round_id=1, published=False, reason="not_significant", report=None)
     layout = AdapterLayout(rank=4, alpha=8.0, rslora=False, targets=(target,))

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from averager.selection import approved_weights
+from averager.selection import approved_hotkeys
 from hivetune.adapter import read_adapter
 from hivetune.commitments import SubmissionPointer, pack
 from hivetune.draws import draw_sequences
@@ -141,7 +141,7 @@ def paid(credits: dict[str, float], *names: str) -> dict[str, float]:
 
 def scores_of(credits: dict[str, float], *paid: str) -> Scores:
     return Scores(
-        solo={}, credit=estimates(credits), credit_nats={}, nodes=0, merged=paid, paid=paid, rejected={},
+        solo={}, credit=estimates(credits), credit_nats={}, nodes=0, clip=0.0, merged=paid, paid=paid, rejected={},
         merged_loss=None, completeness_error=None,
     )  # fmt: skip
 
@@ -228,7 +228,7 @@ def test_a_file_was_made_after_its_submission(fair: Fair) -> None:
 def test_a_small_validator_gave_nothing_to_all_but_its_own() -> None:
     """Subtensor's issue 1868: a minority that sets others to zero takes nobody out of the merge."""
     votes = {"large": {"m-a": 40000, "m-b": 25535}, "small": {"m-c": 65535}}
-    assert sorted(approved_weights(make_metagraph({"large": 60, "small": 40}, votes), 50)) == ["m-a", "m-b"]
+    assert approved_hotkeys(make_metagraph({"large": 60, "small": 40}, votes), 50) == ["m-a", "m-b"]
 
 
 def test_gradients_and_redteam_one_submission_came_from_several_hotkeys(fair: Fair) -> None:

@@ -16,11 +16,9 @@ from hivetune.merging import (
     prepare,
     prepare_all,
     uniform_coefficients,
-    usual_relative_norm,
     weights_norm,
 )
 from hivetune.model import BaseModel, digest_of
-from hivetune.records import Contribution, MergeReport
 from tests.conftest import random_factors, random_layer, shape_of, weights_of
 from tests.merge_process import merge_layer
 
@@ -225,45 +223,6 @@ def test_whoever_is_above_the_median_gains_nothing_by_scaling_up(norms: list[flo
     )
     if len(norms) > 1:
         assert after == pytest.approx(before)
-
-
-@given(NORMS, st.floats(0.0, 10.0))
-def test_nobody_is_clipped_below_what_was_usual(norms: list[float], usual: float) -> None:
-    adapters = [of_norm(str(index), norm) for index, norm in enumerate(norms)]
-    for norm, coefficient, alone in zip(
-        norms, uniform_coefficients(adapters, usual), uniform_coefficients(adapters), strict=True
-    ):
-        assert coefficient >= alone
-        if norm <= usual:
-            assert coefficient == 1 / len(norms)
-
-
-def report_of(*contributions: tuple[float, float]) -> MergeReport:
-    """Of norms and weights."""
-    told = tuple(
-        Contribution(
-            hotkey="5A", repo="a/b", revision="a" * 40, file_sha256="b" * 64, weight=weight, norm=norm, coefficient=0.1
-        )
-        for norm, weight in contributions
-    )
-    return MergeReport(
-        round_id=0, beacon="0x0", method="uniform", scale=1.0, momentum=0.0, contributions=told, loss_before=1.0,
-        loss_after=0.5, improvement=0.5, lower=0.4, upper=0.6,
-    )  # fmt: skip
-
-
-@given(st.lists(st.tuples(st.floats(0.01, 1.0), st.integers(1, 9)), min_size=1, max_size=9))
-def test_the_usual_norm_is_the_lower_median_of_equal_shares(shares: list[tuple[float, int]]) -> None:
-    one_by_one = [norm for norm, count in shares for _ in range(count)]
-    assert usual_relative_norm(report_of(*((norm, float(count)) for norm, count in shares))) == median_low(one_by_one)
-
-
-def test_a_delta_in_many_files_does_not_change_what_is_usual() -> None:
-    whole = report_of((0.05, 0.2), (0.04, 0.3), (0.06, 0.3), (0.07, 0.2))
-    parts = report_of(*[(0.01, 0.01)] * 20, (0.04, 0.3), (0.06, 0.3), (0.07, 0.2))
-    assert usual_relative_norm(whole) == 0.05
-    assert usual_relative_norm(parts) == 0.04
-    assert usual_relative_norm(None) == 0.0
 
 
 def test_an_adapter_without_a_delta_takes_no_part() -> None:

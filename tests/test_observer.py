@@ -15,7 +15,7 @@ from tests.test_selection import make_metagraph
 
 RECEIPT = Receipt(
     protocol=1, round_id=3, validator="honest", previous=None, release_sha256="0" * 64, beacon="0x0", sequence_ids=(),
-    batch_tokens=(), base_batch_nats=(), base_loss=1.0, merged_loss=None, completeness_error=None, nodes=0,
+    batch_tokens=(), base_batch_nats=(), base_loss=1.0, merged_loss=None, completeness_error=None, nodes=0, clip=0.0,
     replicate_spread=0.0, missing_earlier=(), entries=(),
 )  # fmt: skip
 POINTER = ReceiptPointer(round_id=3, receipt_sha256="", revision="a" * 40, repo="bad/receipts")

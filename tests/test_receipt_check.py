@@ -25,7 +25,8 @@ def receipt(*entries: Entry, **changes: object) -> Receipt:
     fields: dict[str, Any] = {
         "protocol": 1, "round_id": 7, "validator": "5Val", "previous": "c" * 64, "release_sha256": "d" * 64,
         "beacon": "0xab", "sequence_ids": (4, 1), "batch_tokens": (127, 127), "base_batch_nats": (430.0, 440.0),
-        "base_loss": 3.4, "merged_loss": 3.1, "completeness_error": 0.001, "nodes": 2, "replicate_spread": 1e-7,
+        "base_loss": 3.4, "merged_loss": 3.1, "completeness_error": 0.001, "nodes": 2, "clip": 3.5,
+        "replicate_spread": 1e-7,
         "missing_earlier": (), "entries": entries or (entry(),),
     }  # fmt: skip
     return Receipt.model_validate(fields | changes)
@@ -43,7 +44,7 @@ def test_rounding_is_no_lie() -> None:
 LIES: dict[str, object] = {
     "release_sha256": "e" * 64, "beacon": "0xac", "sequence_ids": (1, 4), "batch_tokens": (127, 126),
     "base_batch_nats": (430.0, 441.0), "base_loss": 3.5, "merged_loss": None, "completeness_error": 0.01,
-    "nodes": 4, "replicate_spread": 0.001,
+    "nodes": 4, "clip": 3.6, "replicate_spread": 0.001,
 }  # fmt: skip
 LIES_OF_ENTRY: dict[str, object] = {
     "uid": 4, "registered_at": 91, "shard": 6, "verdict": "unpaid", "reason": "harmful",

@@ -32,12 +32,11 @@ SHA256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 REVISIONS = st.binary(min_size=20, max_size=20).map(bytes.hex)
 REPOS = st.from_regex(r"[A-Za-z0-9_-]{1,10}/[A-Za-z0-9_-]{1,10}", fullmatch=True)
 CONTRIBUTIONS = st.builds(
-    Contribution, hotkey=st.text(max_size=48), repo=REPOS, revision=REVISIONS, file_sha256=SHA256,
-    weight=st.floats(0, 1), norm=st.floats(0, 10), coefficient=FINITE,
-)  # fmt: skip
+    Contribution, hotkey=st.text(max_size=48), repo=REPOS, revision=REVISIONS, file_sha256=SHA256, coefficient=FINITE
+)
 REPORTS = st.builds(
     MergeReport, round_id=COUNTS, beacon=st.text(max_size=66), method=st.sampled_from(["uniform", "momentum"]),
-    scale=FINITE, momentum=FINITE,
+    scale=FINITE, momentum=FINITE, clip=FINITE,
     contributions=st.lists(CONTRIBUTIONS, max_size=2).map(tuple), loss_before=FINITE, loss_after=FINITE,
     improvement=FINITE, lower=FINITE, upper=FINITE,
 )  # fmt: skip
@@ -55,7 +54,7 @@ RECEIPTS = st.builds(
     release_sha256=SHA256, beacon=st.text(max_size=66), sequence_ids=st.lists(COUNTS, max_size=3).map(tuple),
     batch_tokens=st.lists(COUNTS, max_size=3).map(tuple), base_batch_nats=st.lists(FINITE, max_size=3).map(tuple),
     base_loss=FINITE, merged_loss=st.none() | FINITE, completeness_error=st.none() | FINITE,
-    nodes=COUNTS, replicate_spread=FINITE, missing_earlier=st.lists(SHA256, max_size=2).map(tuple),
+    nodes=COUNTS, clip=FINITE, replicate_spread=FINITE, missing_earlier=st.lists(SHA256, max_size=2).map(tuple),
     entries=st.lists(ENTRIES, max_size=2).map(tuple),
 )  # fmt: skip
 OUTCOMES = st.builds(

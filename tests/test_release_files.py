@@ -26,7 +26,8 @@ from tests.conftest import locate, make_layout, make_release, random_factors, we
 STEP = 1.25
 TOKENS_BT = torch.tensor([[5, 1, 4, 1, 5, 9, 2, 6]])
 REPORT = MergeReport(
-    round_id=3, beacon="0xab", method="uniform", momentum=0.0, scale=STEP, contributions=(), loss_before=2.0,
+    round_id=3, beacon="0xab", method="uniform", momentum=0.0, scale=STEP, clip=1.0, contributions=(),
+    loss_before=2.0,
     loss_after=1.5, improvement=0.5, lower=0.4, upper=0.6,
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """A release is repeated to the bit from public files, and whatever its manifest lies about is named."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from averager.merged_base import Merge, mapped_weights, write_merged_base
 from averager.release import list_files, next_release
 from averager.repetition import first_difference
 from hivetune.adapter import Stamp, write_adapter
+from hivetune.clipping import clip_candidates
 from hivetune.files import sha256_of
-from hivetune.merging import Adapter, prepare_all, uniform_coefficients, usual_relative_norm, weights_norm
+from hivetune.merging import prepare_all, uniform_coefficients
 from hivetune.model import BaseModel
 from hivetune.records import Contribution, MergeReport, Release
 from hivetune.releases import Located
@@ -43,16 +44,10 @@ class Published:
         )
 
 
-def contributions(
-    submissions: Mapping[str, Path], adapters: Sequence[Adapter], base_norm: float, coefficients: Sequence[float]
-) -> tuple[Contribution, ...]:
-    return tuple(
-        Contribution(
-            hotkey=adapter.hotkey, repo="a/b", revision="a" * 40, file_sha256=sha256_of(submissions[adapter.hotkey]),
-            weight=1 / len(adapters), norm=adapter.norm / base_norm, coefficient=coefficient,
-        )
-        for adapter, coefficient in zip(adapters, coefficients, strict=True)
-    )  # fmt: skip
+def contribution(hotkey: str, path: Path, coefficient: float) -> Contribution:
+    return Contribution(
+        hotkey=hotkey, repo="a/b", revision="a" * 40, file_sha256=sha256_of(path), coefficient=coefficient
+    )
 
 
 @pytest.fixture
@@ -65,10 +60,11 @@ def published(llama: BaseModel, base_folders: dict[str, Path], tmp_path: Path) -
     for hotkey, path in submissions.items():
         write_adapter(path, layout, Stamp(hotkey=hotkey, round_id=4, release_sha256=parent.sha256), factors[hotkey])
     adapters = prepare_all(factors, weights_of(base), layout.scale)
-    coefficients = uniform_coefficients(adapters)
+    clip = clip_candidates([adapter.norm for adapter in adapters])[0]
+    coefficients = uniform_coefficients(adapters, clip)
     report = MergeReport(
-        round_id=4, beacon="0xab", method="uniform", momentum=0.0, scale=1.125,
-        contributions=contributions(submissions, adapters, weights_norm(weights_of(base)), coefficients),
+        round_id=4, beacon="0xab", method="uniform", momentum=0.0, scale=1.125, clip=clip,
+        contributions=tuple(contribution(h, submissions[h], c) for h, c in zip(HOTKEYS, coefficients, strict=True)),
         loss_before=2.0, loss_after=1.5, improvement=0.5, lower=0.4, upper=0.6,
     )  # fmt: skip
     merge = Merge(adapters=adapters, coefficients=coefficients, step=report.scale, layout=layout)
@@ -91,21 +87,22 @@ def carried(published: Published, tmp_path: Path) -> Published:
     parent = locate(published.release.model_copy(update={"merging": merging}))
     base_folder, layout = tmp_path / "made", parent.release.layout
     weights = mapped_weights(base_folder, layout)
-    # Shorter ones than in the release before, whose norm is then the usual one that nobody is clipped to.
-    factors = {hotkey: random_factors(weights, seed=10 + i, size=0.05) for i, hotkey in enumerate(HOTKEYS)}
+    factors = {hotkey: random_factors(weights, seed=10 + i) for i, hotkey in enumerate(HOTKEYS)}
     submissions = {hotkey: tmp_path / f"{hotkey}-next.safetensors" for hotkey in HOTKEYS}
     for hotkey, path in submissions.items():
         write_adapter(path, layout, Stamp(hotkey=hotkey, round_id=5, release_sha256=parent.sha256), factors[hotkey])
     adapters = prepare_all(factors, weights, layout.scale)
-    usual = usual_relative_norm(parent.release.merge) * weights_norm(weights)
-    coefficients = uniform_coefficients(adapters, usual)
-    assert coefficients == [1 / 3] * 3 != uniform_coefficients(adapters)
+    clip = clip_candidates([adapter.norm for adapter in adapters])[0]
+    coefficients = uniform_coefficients(adapters, clip)
     report = published.report.model_copy(
         update={
             "round_id": 5,
             "method": "momentum",
             "momentum": 0.413,
-            "contributions": contributions(submissions, adapters, weights_norm(weights), coefficients),
+            "clip": clip,
+            "contributions": tuple(
+                contribution(h, submissions[h], c) for h, c in zip(HOTKEYS, coefficients, strict=True)
+            ),
         }
     )
     merge = Merge(
@@ -151,15 +148,7 @@ LIES: dict[str, tuple[Callable[[Published], dict[str, object]], str]] = {
         },
         "5Alice has coefficient 0.4, the rule gives",
     ),
-    "another norm": (
-        lambda p: {
-            "report_contributions": (
-                p.report.contributions[0].model_copy(update={"norm": 0.4}),
-                *p.report.contributions[1:],
-            )
-        },
-        "5Alice has norm 0.4, its file",
-    ),
+    "another clip": (lambda p: {"report_clip": 2 * p.report.clip}, "the rule gives"),
     "somebody left out": (
         lambda p: {"report_contributions": p.report.contributions[:2]},
         "5Alice has coefficient",

@@ -9,8 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from hivetune.adapter import content_digest
+from hivetune.clipping import outlier_limits
 from hivetune.errors import RejectedSubmission
-from hivetune.merging import Adapter, prepare, typical_norm, usual_relative_norm, weights_norm
+from hivetune.merging import Adapter, prepare, weights_norm
 from hivetune.records import ScoringPlan
 from hivetune.releases import Located, OnChain
 from hivetune.rounds import Round
@@ -62,8 +63,7 @@ class Intake:
         blocks = {hotkey: commitment.block for hotkey, commitment in commitments.items()}
         unique = reject_duplicates(opened, blocks, self._folder)
         original = self._reject_copies(unique, blocks)
-        release = self._located.release
-        return reject_outliers(original, release.scoring, usual_relative_norm(release.merge))
+        return reject_outliers(original, self._located.release.scoring)
 
     def _open(self, hotkey: str, commitment: OnChain) -> Candidate:
         repo = digest = ""
@@ -150,15 +150,15 @@ def reject_duplicates(candidates: list[Candidate], blocks: Mapping[str, int], fo
     return kept
 
 
-def reject_outliers(candidates: list[Candidate], plan: ScoringPlan, usual_norm: float = 0.0) -> list[Candidate]:
-    """Reject deltas far above the round's typical norm: they were scaled up, not trained."""
-    norms = [c.relative_norm for c in candidates if c.rejection is None and c.relative_norm is not None]
-    if not norms:
-        return candidates
-    limit = plan.max_norm_ratio * typical_norm(norms, usual_norm)
+def reject_outliers(candidates: list[Candidate], plan: ScoringPlan) -> list[Candidate]:
+    """Reject deltas far above the others' usual norm: they were scaled up, not trained."""
+    norms = {c.hotkey: c.relative_norm for c in candidates if c.rejection is None and c.relative_norm is not None}
+    limits = outlier_limits(norms, plan.max_norm_ratio)
     return [
-        _rejected(c, RejectedSubmission("norm_outlier", f"delta of {c.relative_norm:.3g}, limit {limit:.3g}"))
-        if c.rejection is None and c.relative_norm is not None and c.relative_norm > limit
+        _rejected(
+            c, RejectedSubmission("norm_outlier", f"delta of {c.relative_norm:.3g}, limit {limits[c.hotkey]:.3g}")
+        )
+        if c.rejection is None and c.relative_norm is not None and c.relative_norm > limits[c.hotkey]
         else c
         for c in candidates
     ]

@@ -11,7 +11,7 @@ UNREPEATABLE = frozenset({"not_revealed", "wrong_size", "wrong_digest", "downloa
 _COPIES = frozenset({"near_copy", "mixture", "duplicate"})
 _EXACT = ("protocol", "round_id", "release_sha256", "beacon", "sequence_ids", "batch_tokens", "nodes")
 _EXACT_OF_ENTRY = ("uid", "registered_at", "shard", "verdict", "reason", "repo", "file_sha256", "merged")
-_MEASURED = ("base_batch_nats", "base_loss", "merged_loss", "completeness_error", "replicate_spread")
+_MEASURED = ("base_batch_nats", "base_loss", "merged_loss", "completeness_error", "clip", "replicate_spread")
 _MEASURED_OF_ENTRY = (
     "improvement", "improvement_lower", "improvement_upper", "credit", "lower", "upper", "norm", "share", "weight",
     "batch_nats", "credit_nats"

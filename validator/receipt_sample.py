@@ -5,9 +5,11 @@ must stand in a batch. Whoever draws the batches after the receipt is public fin
 with probability 1 - (1 - p)^n. The loss of the merge is no batch's, only a full repetition measures it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from hivetune.clipping import clip_candidates
 from hivetune.credit import aumann_shapley
 from hivetune.evaluation import Batch
 from hivetune.merging import Adapter, uniform_coefficients
@@ -15,13 +17,15 @@ from hivetune.records import Entry, Receipt
 from hivetune.statistics import Estimate
 from validator.intake import Candidate
 from validator.receipts import make_entry
-from validator.round_scoring import Admitted, adapters_of, usual_norm
+from validator.round_scoring import Admitted, adapters_of
 from validator.scoring import Scorer, Scores, batch_tokens
 
 _MEASURED = (
     "verdict", "reason", "detail", "improvement", "improvement_lower", "improvement_upper", "credit", "lower", "upper",
     "merged", "share", "weight", "batch_nats", "credit_nats",
 )  # fmt: skip
+
+_SAME = 1e-5  # of norms, between processors
 
 
 def repeat_batches(published: Receipt, admitted: Admitted, drawn: Sequence[int], say: Callable[[str], None]) -> Receipt:
@@ -37,7 +41,8 @@ def repeat_batches(published: Receipt, admitted: Admitted, drawn: Sequence[int],
     solo = {hotkey: dict(zip(drawn, one.batch_nats, strict=True)) for hotkey, one in alone.items()}
     merged = {entry.hotkey for entry in published.entries if entry.merged}
     say("credits of the drawn batches")
-    credits = _credits(admitted, [one for one in adapters if one.hotkey in merged], batches, drawn, published.nodes)
+    members = [one for one in adapters if one.hotkey in merged]
+    credits = _credits(admitted, members, batches, drawn, published)
     told = {entry.hotkey: entry for entry in published.entries}
     entries = []
     for candidate in admitted.candidates:
@@ -58,6 +63,8 @@ def repeat_batches(published: Receipt, admitted: Admitted, drawn: Sequence[int],
             "sequence_ids": admitted.text.sequence_ids,
             "batch_tokens": tuple(batch_tokens(admitted.text.batches)),
             "base_batch_nats": _with(published.base_batch_nats, dict(zip(drawn, scorer.base_nats, strict=True))),
+            # A member that was made up or not admitted is named by its entry.
+            "clip": _clip(members, published.clip) if members and len(members) == len(merged) else published.clip,
             "missing_earlier": tuple(admitted.missing_earlier),
             "entries": tuple(entries),
         }
@@ -65,18 +72,26 @@ def repeat_batches(published: Receipt, admitted: Admitted, drawn: Sequence[int],
 
 
 def _credits(
-    admitted: Admitted, adapters: list[Adapter], batches: Sequence[Batch], drawn: Sequence[int], nodes: int
+    admitted: Admitted, adapters: list[Adapter], batches: Sequence[Batch], drawn: Sequence[int], published: Receipt
 ) -> dict[str, Mapping[int, float]]:
     """Of the final merge's members, by batch."""
-    if not adapters or not nodes:
+    if not adapters or not published.nodes:
         return {}
     scale = admitted.inputs.located.release.layout.scale
-    coefficients = uniform_coefficients(adapters, usual_norm(admitted))
-    found_BA = aumann_shapley(admitted.base, admitted.weights, adapters, coefficients, batches, scale, nodes=nodes)
+    coefficients = uniform_coefficients(adapters, published.clip)
+    found_BA = aumann_shapley(
+        admitted.base, admitted.weights, adapters, coefficients, batches, scale, nodes=published.nodes
+    )
     return {
         adapter.hotkey: dict(zip(drawn, found_BA[:, index].tolist(), strict=True))
         for index, adapter in enumerate(adapters)
     }
+
+
+def _clip(members: Sequence[Adapter], told: float) -> float:
+    """What was told if it is one of the candidates, else the first of them; the choice hangs on other batches."""
+    candidates = clip_candidates([one.norm for one in members])
+    return next((one for one in candidates if math.isclose(one, told, rel_tol=_SAME)), candidates[0])
 
 
 def _judged(candidate: Candidate, told: Entry | None, admitted: Admitted) -> Entry:
@@ -84,7 +99,7 @@ def _judged(candidate: Candidate, told: Entry | None, admitted: Admitted) -> Ent
     inputs, hotkey = admitted.inputs, candidate.hotkey
     credit = {} if candidate.rejection else {hotkey: Estimate(mean=0.0, lower=0.0, upper=0.0)}
     unmeasured = Scores(
-        solo={}, credit=credit, credit_nats={}, nodes=0, merged=(), paid=(),
+        solo={}, credit=credit, credit_nats={}, nodes=0, clip=0.0, merged=(), paid=(),
         rejected={}, merged_loss=None, completeness_error=None,
     )  # fmt: skip
     fresh = make_entry(candidate, unmeasured, 0.0, 0.0, inputs.registrations[hotkey], inputs.located, inputs.now)

@@ -93,6 +93,7 @@ def make_receipt(
         merged_loss=scores.merged_loss,
         completeness_error=scores.completeness_error,
         nodes=scores.nodes,
+        clip=scores.clip,
         replicate_spread=scorer.replicate_spread(),
         missing_earlier=tuple(missing_earlier),
         entries=tuple(

@@ -11,7 +11,7 @@ from chain.ledger import Ledger, Metagraph
 from hivetune.commitments import ReceiptPointer, unpack
 from hivetune.corpus import read_split
 from hivetune.errors import RejectedSubmission
-from hivetune.merging import Adapter, usual_relative_norm, weights_norm
+from hivetune.merging import Adapter
 from hivetune.model import BaseModel, digest_of, load_base, target_weights
 from hivetune.records import Receipt, Release
 from hivetune.releases import Located, OnChain, ReleaseFollower
@@ -115,15 +115,7 @@ def score_round(
     inputs, text = admitted.inputs, admitted.text
     release = inputs.located.release
     untouched = digest_of(admitted.weights)
-    scorer = Scorer(
-        admitted.base,
-        admitted.weights,
-        text.batches,
-        release.layout.scale,
-        release.scoring,
-        say,
-        usual_norm=usual_norm(admitted),
-    )
+    scorer = Scorer(admitted.base, admitted.weights, text.batches, release.layout.scale, release.scoring, say)
     scores = scorer.score(adapters_of(admitted.candidates), measured)
     if digest_of(admitted.weights) != untouched:
         raise RuntimeError("scoring changed the base model in memory")
@@ -142,11 +134,6 @@ def score_round(
         scores=scores,
         missing_earlier=admitted.missing_earlier,
     )
-
-
-def usual_norm(admitted: Admitted) -> float:
-    """Of the last merge's contributions, on this base."""
-    return usual_relative_norm(admitted.inputs.located.release.merge) * weights_norm(admitted.weights)
 
 
 def adapters_of(candidates: Sequence[Candidate]) -> list[Adapter]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hivetune.clipping import choose_clip
 from hivetune.credit import NODES, SCREEN_NODES, aumann_shapley
 from hivetune.dora import dora_weight
 from hivetune.errors import RejectedSubmission
@@ -46,6 +47,7 @@ class Scores:
     credit: Mapping[str, Estimate]  # from the last merge each adapter was part of
     credit_nats: Mapping[str, tuple[float, ...]]  # the same, batch by batch
     nodes: int  # of the credits' quadrature; 0 without a merge
+    clip: float  # norm to which the final merge's deltas were clipped; 0.0 without a merge
     merged: tuple[str, ...]  # those whose credits add up to what the final merge gains
     paid: tuple[str, ...]  # those in the final merge, each with a lower bound above the least credit
     rejected: Mapping[str, RejectedSubmission]  # whose loss broke
@@ -69,16 +71,14 @@ class Scorer:
         scale: float,
         plan: ScoringPlan,
         progress: Callable[[str], None],
-        usual_norm: float = 0.0,
     ) -> None:
-        """`usual_norm` is that of the last merge's contributions, as in `hivetune.merging.typical_norm`."""
         self._base = base
         self._weights = weights
         self._batches = batches
         self._scale = scale
         self._plan = plan
         self._progress = progress
-        self._usual_norm = usual_norm
+        self._clips: dict[tuple[str, ...], float] = {}
         self.looks = planned_looks(len(batches), plan.batch_sequences)
         self._confidence = confidence_at_each(plan.confidence, len(self.looks))
         self._adapted = {name: torch.empty_like(base_OI) for name, base_OI in weights.items()}
@@ -166,6 +166,7 @@ class Scorer:
             credit=credit,
             credit_nats=nats,
             nodes=nodes if credit else 0,
+            clip=self._clip(merged) if merged else 0.0,
             merged=tuple(adapter.hotkey for adapter in merged),
             paid=tuple(adapter.hotkey for adapter in paid),
             rejected=rejected,
@@ -225,7 +226,7 @@ class Scorer:
 
     def _credits(self, adapters: list[Adapter], nodes: int, batches: Sequence[Batch]) -> dict[str, tuple[float, ...]]:
         """In nats, batch by batch, in the merge of these."""
-        coefficients = uniform_coefficients(adapters, self._usual_norm)
+        coefficients = uniform_coefficients(adapters, self._clip(adapters))
         credits_BA = aumann_shapley(
             self._base, self._weights, adapters, coefficients, batches, self._scale, nodes=nodes
         )
@@ -238,12 +239,28 @@ class Scorer:
 
     def _merged_loss(self, adapters: list[Adapter]) -> float:
         self._progress("measuring the merge")
-        delta = merge_deltas(self._weights, adapters, uniform_coefficients(adapters, self._usual_norm), self._scale)
+        loss = self._loss_of_merge(adapters, self._clip(adapters), self._batches)
+        # A merge whose loss breaks improves nothing, so nobody is paid for it.
+        return loss if math.isfinite(loss) else self.base_loss
+
+    def _clip(self, adapters: Sequence[Adapter]) -> float:
+        """What deltas are clipped to in the merge of these; where norms leave a choice, the first look decides."""
+        members = tuple(adapter.hotkey for adapter in adapters)
+        if members not in self._clips:
+            self._clips[members] = choose_clip(
+                [adapter.norm for adapter in adapters],
+                lambda clip: self._loss_of_merge(adapters, clip, self._batches[: self.looks[0]]),
+            )
+        return self._clips[members]
+
+    def _loss_of_merge(self, adapters: Sequence[Adapter], clip: float, batches: Sequence[Batch]) -> float:
+        """In nats per token; infinite when it breaks."""
+        delta = merge_deltas(self._weights, adapters, uniform_coefficients(adapters, clip), self._scale)
         try:
-            nats = losses(self._base, self._batches, moved(self._weights, delta, 1.0))
+            nats = losses(self._base, batches, moved(self._weights, delta, 1.0))
         except RejectedSubmission:
-            return self.base_loss  # a merge whose loss breaks improves nothing, so nobody is paid for it
-        return sum(nats) / sum(batch_tokens(self._batches))
+            return math.inf
+        return sum(nats) / sum(batch_tokens(batches))
 
     def _estimate(self, nats: Sequence[float] | np.ndarray) -> Estimate:
         """Of values on the first batches."""

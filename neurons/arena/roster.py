@@ -31,7 +31,7 @@ class Strategy:
     honest: bool = False
     build: Callable[[Seat], Node] | None = None
     needs: tuple[str, ...] = ()  # other strategies that it makes no sense without
-    named: bool = False  # played only when it is named, because it changes the measure of all others
+    named: bool = False  # played only when it is named, because it needs a field that is smaller than itself
 
 
 def _cooks(
