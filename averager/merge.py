@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from torch import Tensor
@@ -80,13 +81,14 @@ def choose_step(loss_at: Callable[[Step], float], plan: MergePlan, *, has_previo
 def search_clip(
     base: BaseModel, weights: Mapping[str, Tensor], adapters: Sequence[Adapter], scale: float, batches: Sequence[Batch]
 ) -> float:
-    """What deltas are clipped to, where it hangs on who counts: the choice that is best on the selection text."""
+    """What deltas are clipped to; where their norms leave a choice the selection text decides."""
+    before = cache(lambda: sum(losses(base, batches, {})))
 
-    def loss_at(clip: float) -> float:
+    def gain_at(clip: float) -> float:
         delta = merge_deltas(weights, adapters, uniform_coefficients(adapters, clip), scale)
-        return sum(losses(base, batches, moved(weights, delta, 1.0)))
+        return before() - sum(losses(base, batches, moved(weights, delta, 1.0)))
 
-    return choose_clip([adapter.norm for adapter in adapters], loss_at)
+    return choose_clip([adapter.norm for adapter in adapters], gain_at)
 
 
 def search_step(course: Course, plan: MergePlan, batches: Sequence[Batch]) -> Step:

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 _ALIKE = 1.25  # times; medians that are no further apart leave nothing to choose
+_NEARLY = 0.9  # of the best merge's gain
 _STEPS = 3  # from the smaller to the larger, when they are
 
 
@@ -41,10 +42,17 @@ def median_by_squares(norms: Sequence[float]) -> float:
     return 0.0
 
 
-def choose_clip(norms: Sequence[float], loss_at: Callable[[float], float]) -> float:
-    """The candidate whose merge has the lowest loss, the smallest of equals; nothing is measured for a single one."""
+def choose_clip(norms: Sequence[float], gain_at: Callable[[float], float]) -> float:
+    """The smallest candidate whose merge gains nearly as much as with the best; nothing is measured for a single one.
+
+    The smallest, because a little more can always be gained by a longer step, and whoever is scaled up is paid for it.
+    """
     candidates = clip_candidates(norms)
-    return candidates[0] if len(candidates) == 1 else min(candidates, key=loss_at)
+    if len(candidates) == 1:
+        return candidates[0]
+    gains = [gain_at(clip) for clip in candidates]
+    enough = min(max(gains), _NEARLY * max(gains))
+    return next(clip for clip, gain in zip(candidates, gains, strict=True) if gain >= enough)
 
 
 def outlier_limits(norms: Mapping[str, float], ratio: float) -> dict[str, float]:

@@ -43,7 +43,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> ArenaResult:
         validators=2,
         steps=16,
         base_steps=100,
-        documents=120,
+        documents=480,
         score_sequences=128,
         cache=cache,
         folder=cache / "world",

@@ -43,11 +43,12 @@ def test_an_honest_norm_is_nearly_among_the_candidates_whoever_comes_beside(othe
     assert min(abs(clip - 1) for clip in clip_candidates([*HONEST, *others])) < 0.4
 
 
-def test_the_best_loss_decides_and_of_equals_the_smallest() -> None:
+def test_the_gain_decides_and_of_those_nearly_as_good_the_smallest() -> None:
     norms = [*HONEST, *[0.1] * 24]
-    assert choose_clip(norms, lambda clip: abs(clip - 1)) == median_by_squares(norms)
-    assert choose_clip(norms, lambda clip: clip) == 0.1
-    assert choose_clip(norms, lambda _clip: 7.0) == 0.1
+    assert choose_clip(norms, lambda clip: min(clip, 1.0)) == median_by_squares(norms)
+    assert choose_clip(norms, lambda clip: 1 + 0.1 * clip) == 0.1
+    assert choose_clip(norms, lambda clip: -clip) == 0.1
+    assert choose_clip(norms, lambda clip: float("-inf") if clip < 0.3 else -clip) == clip_candidates(norms)[2]
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0.01, 100.0), min_size=1, max_size=8))

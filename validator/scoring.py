@@ -246,10 +246,12 @@ class Scorer:
     def _clip(self, adapters: Sequence[Adapter]) -> float:
         """What deltas are clipped to in the merge of these; where norms leave a choice, the first look decides."""
         members = tuple(adapter.hotkey for adapter in adapters)
+        first = self.looks[0]
+        first_loss = sum(self.base_nats[:first]) / sum(batch_tokens(self._batches[:first]))
         if members not in self._clips:
             self._clips[members] = choose_clip(
                 [adapter.norm for adapter in adapters],
-                lambda clip: self._loss_of_merge(adapters, clip, self._batches[: self.looks[0]]),
+                lambda clip: first_loss - self._loss_of_merge(adapters, clip, self._batches[:first]),
             )
         return self._clips[members]
 

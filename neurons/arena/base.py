@@ -26,7 +26,7 @@ SEQUENCE_LENGTH = 64  # tokens, which are bytes
 _END = "<end>"
 _HIDDEN, _LAYERS, _HEADS, _INNER, _VOCABULARY = 64, 1, 2, 160, 257
 _BATCH, _RATE = 16, 3e-3
-_DOCUMENTS, _FEW_DOCUMENTS = 90, 3  # of each language that the base knows well, and of each other
+_DOCUMENTS, _FEW_DOCUMENTS = 360, 12  # of each language that the base knows well, and of each other
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",

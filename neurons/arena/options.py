@@ -24,7 +24,7 @@ class ArenaOptions(Settings):
     """Optimizer steps of a full round of honest training."""
     score_sequences: int = Field(default=128, gt=3)
     """Held-out sequences that validators score on."""
-    documents: int = Field(default=560, ge=20)
+    documents: int = Field(default=2240, ge=80)
     """Documents of each of the six languages that miners train on."""
     base_steps: int = Field(default=400, ge=1)
     """Optimizer steps that the base is trained before the first round."""

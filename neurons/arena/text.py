@@ -17,7 +17,7 @@ _SHARED_WORDS = 24
 _OWN_WORDS = 40
 _FOLLOWERS = 3  # words that may follow a word
 _SENTENCE = (5, 12)  # words
-_DOCUMENT_SENTENCES = 8
+_DOCUMENT_SENTENCES = 2  # one or two rows: whoever reads any text of some length reads as many documents as others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
