@@ -4,6 +4,7 @@ Nothing here assumes an architecture: adapted layers are every nn.Linear and Con
 """
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,9 @@ from hivetune.records import AdapterLayout, Target
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+
+# Loading changes the library for all threads while it lasts; two at once leave it changed, and tied weights untied.
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,9 +89,10 @@ def load_from_hub(name: str) -> BaseModel:
 
 def _load(name: str, dtype: torch.dtype | str, *, local: bool) -> BaseModel:
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, local_files_only=local, trust_remote_code=False, use_safetensors=True
-        )
+        with _LOADING:
+            model = AutoModelForCausalLM.from_pretrained(
+                name, dtype=dtype, local_files_only=local, trust_remote_code=False, use_safetensors=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"{name} is no causal language model: {str(error).splitlines()[0][:200]}") from error

@@ -29,7 +29,7 @@ def parsed(words: list[str]) -> tuple[str, click.Context]:
     """The command that these words of a command line lead to, and its flags; click refuses what it does not know."""
     command: click.Command = main
     path: list[str] = []
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and len(path) < len(words) and words[len(path)] in command.commands:
         command = command.commands[words[len(path)]]
         path.append(words[len(path)])
     return " ".join(path), command.make_context(path[-1], words[len(path) :])

@@ -19,8 +19,8 @@ from tests.conftest import random_factors
 from validator.scoring import Scores
 
 NOTHING_SCORED = Scores(
-    solo={}, credit={}, credit_nats={}, nodes=0, merged=(), paid=(), rejected={}, merged_loss=None,
-    completeness_error=None,
+    solo={}, credit={}, credit_nats={}, nodes=0, clip=0.0, merged=(), paid=(), rejected={},
+    merged_loss=None, completeness_error=None,
 )  # fmt: skip
 
 

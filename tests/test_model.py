@@ -1,6 +1,7 @@
 """The base model of any architecture: what is adapted, how weights stand in, and that the base is never written."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hivetune.model import (
     save_base,
     target_weights,
 )
-from tests.conftest import capped, make_layout, random_factors, weights_of
+from tests.conftest import CONFIGS, capped, make_layout, random_factors, weights_of
 
 TOKENS_BT = torch.tensor([[5, 1, 4, 1, 5, 9, 2, 6]])
 
@@ -141,3 +142,14 @@ def test_a_model_without_linear_layers_cannot_be_adapted() -> None:
 
     with pytest.raises(ConfigError, match="Empty has no linear layer"):
         find_targets(Empty())
+
+
+def test_bases_load_in_many_threads_at_once(base_folders: dict[str, Path], bases: dict[str, BaseModel]) -> None:
+    """Transformers does not: two at once left it without tied weights for the rest of the process."""
+    names = list(CONFIGS) * 3
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(lambda name: load_base(base_folders[name]), names))
+    again = [load_base(base_folders[name]) for name in CONFIGS]
+    tokens_BT = torch.arange(8).unsqueeze(0)
+    for name, base in zip([*names, *CONFIGS], [*loaded, *again], strict=True):
+        assert torch.equal(base.logits(tokens_BT, {}), bases[name].logits(tokens_BT, {}))
