@@ -89,7 +89,8 @@ def _table(one: Explanation) -> Table:
 
 def _lines(one: Explanation) -> list[tuple[str, str]]:
     verdict = one.verdict if not one.reason else f"{one.verdict}: {one.reason}, {one.detail}"
-    file = f"{one.repo} at {one.revision[:8]}, sha256 {one.file_sha256[:16]}" if one.file_sha256 else "none"
+    at = f" at {one.revision[:8]}" if one.revision else ""
+    file = f"{one.repo}{at}, sha256 {one.file_sha256[:16]}" if one.file_sha256 else "none"
     lines = [
         ("verdict", verdict),
         ("submission", f"{file}, shard {one.shard}"),

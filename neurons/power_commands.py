@@ -23,12 +23,13 @@ def show_power(options: PowerOptions) -> None:
 def _sentence(found: Power) -> str:
     return (
         f"Round {found.round}, {found.sequences} sequences, {found.tokens} tokens. Tokens that find a difference of "
-        f"{found.delta:g} nats a token in {found.power:.0%} of cases, with intervals of {found.confidence:.2%}:"
+        f"{found.delta:g} nats a token in {found.power:.0%} of cases, with intervals of {found.confidence:.2%}; how "
+        "many times the round's text that is; and the smallest difference that the round's own text finds:"
     )
 
 
 def _table(found: Power) -> Table:
-    columns = ["decision", "cases", "tokens", "of the worst", "times the round", "this round tells"]
+    columns = ["decision", "cases", "tokens", "worst case", "rounds", "finds"]
     rows = [
         [
             one.name,

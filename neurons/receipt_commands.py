@@ -150,7 +150,7 @@ def _sentence(found: Verified) -> str:
     return (
         f"round {found.round}, validator {found.validator[:8]}: all {found.entries} entries, measured again on "
         f"{found.batches} of {found.batches_in_all} batches, are true"
-        f"{skipped}; {found.receipts_in_chain} receipts in an unbroken chain"
+        f"{skipped}; unbroken chain of receipts from the newest: {found.receipts_in_chain}"
     )
 
 
