@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from averager.genesis import DEFAULT_SCORING
 from hivetune.corpus import Document, Layout, Row, cut_shards
 from hivetune.dora import Factors
 from hivetune.evaluation import Batch, batch_nats, losses
@@ -25,7 +26,7 @@ from miner.trainer import learning_rate_at, pack_sequences
 from tests.conftest import byte_tokenizer
 
 SEQUENCE_LENGTH = 128  # tokens, which are bytes
-BATCH_SEQUENCES = 8
+BATCH_SEQUENCES = DEFAULT_SCORING.batch_sequences
 RANK = 8
 BASE_STEPS = 300
 
@@ -34,9 +35,9 @@ BASE_STEPS = 300
 class Counts:
     """Sequences of each text; no two texts share a document but the three that a beacon draws from one split."""
 
-    score: int = 64
+    score: int = 192
     select: int = 32
-    accept: int = 64
+    accept: int = 192
     test: int = 160
 
 
