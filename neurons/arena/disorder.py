@@ -15,38 +15,24 @@ from neurons.arena.seat import Seat, Turn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LateMiner:
-    """Trains, and commits after the deadline."""
+class TardyMiner:
+    """Trains, and commits or uploads in a later phase than it should."""
 
     seat: Seat
+    commits: Phase
+    uploads: Phase
 
     def step(self) -> int:
-        """Nothing is on the chain when the deadline comes."""
+        """What is late is as good as not there."""
         turn, phase = self.seat.here()
         path = own_file(turn)
         if phase is Phase.TRAIN:
             turn.write(path, turn.train())
-        elif phase is Phase.REVEAL and path.exists():
-            commit(turn, path)
-            upload(turn, path)
-        return turn.now.last_block + 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SlowMiner:
-    """Commits in time, and uploads when validators have looked."""
-
-    seat: Seat
-
-    def step(self) -> int:
-        """The Hub has no such file as long as it matters."""
-        turn, phase = self.seat.here()
-        path = own_file(turn)
-        if phase is Phase.TRAIN:
-            turn.write(path, turn.train())
-            commit(turn, path)
-        elif phase is Phase.MERGE and path.exists():
-            upload(turn, path)
+        if path.exists():
+            if phase is self.commits:
+                commit(turn, path)
+            if phase is self.uploads:
+                upload(turn, path)
         return turn.now.last_block + 1
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hivetune.errors import ConfigError
+from hivetune.rounds import Phase
 from hivetune.status import Node
 from neurons.arena import copiers, crowds, idlers, poisoners
 from neurons.arena.authors import Recipe, RecipeAuthor
-from neurons.arena.disorder import EquivocatingMiner, Griefer, LateMiner, SlowMiner, miner_node
+from neurons.arena.disorder import EquivocatingMiner, Griefer, TardyMiner, miner_node
 from neurons.arena.seat import Seat
 from neurons.localnet.cheaters import CopierNode
 
@@ -54,6 +55,10 @@ def _takes_the_file(seat: Seat) -> Node:
         state=seat.state,
         report=lambda _: None,
     )
+
+
+def _tardy(commits: Phase, uploads: Phase) -> Callable[[Seat], Node]:
+    return lambda seat: TardyMiner(seat=seat, commits=commits, uploads=uploads)
 
 
 def _validates(name: str, does: str, *, needs: tuple[str, ...] = ()) -> Strategy:
@@ -102,9 +107,9 @@ STRATEGIES: tuple[Strategy, ...] = (
     _cooks("ipm", "minus half of the honest mean", poisoners.against_the_mean(0.5)),
     _cooks("pair", "two, harmful only together", poisoners.in_a_pair(0.7), hotkeys=2),
     _cooks("betrayer", "honest for half of the rounds, then flips", poisoners.betrayer),
-    Strategy(name="late", does="commits after the deadline", build=lambda seat: LateMiner(seat=seat)),
+    Strategy(name="late", does="commits after the deadline", build=_tardy(Phase.REVEAL, Phase.REVEAL)),
     Strategy(name="equivocating", does="commits twice, uploads the first", build=lambda s: EquivocatingMiner(seat=s)),
-    Strategy(name="slow", does="uploads after validators have looked", build=lambda seat: SlowMiner(seat=seat)),
+    Strategy(name="slow", does="uploads after validators have looked", build=_tardy(Phase.TRAIN, Phase.MERGE)),
     _cooks("friend", "garbage, with a validator for a friend", idlers.garbage, needs=("colluder",)),
     Strategy(name=HONEST_VALIDATOR, does="scores and sets weights", role=Role.VALIDATOR, honest=True),
     _validates("weight-copier", "sets the last round's consensus"),
