@@ -30,6 +30,7 @@ _NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 FileName = Annotated[str, Field(pattern=rf"^({_NAME}/)*{_NAME}$", max_length=200)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Item = TypeVar("Item")
 Items = Annotated[tuple[Item, ...], FailFast(), Strict(False)]  # not strict, so that JSON's lists are taken
 Verdict = Literal["paid", "unpaid", "rejected"]
@@ -243,8 +244,8 @@ class Entry(Record):
     upper: FiniteFloat | None
     norm: FiniteFloat | None  # of the delta, relative to the adapted weights
     merged: bool  # in the final merge, whose credits add up
-    share: FiniteFloat  # of this round's credit; those of the paid sum to one
-    weight: FiniteFloat  # shares averaged over rounds; of all weights, which sum to one or zero
+    share: Share  # of this round's credit; those of the paid sum to one
+    weight: Share  # shares averaged over rounds; of all weights, which sum to one or zero
     batch_nats: Items[FiniteFloat]  # solo losses, batch by batch
     credit_nats: Items[FiniteFloat]  # credits in the last merge that it was in, batch by batch
 
@@ -259,13 +260,15 @@ class Receipt(Record):
     release_sha256: Sha256
     beacon: str
     sequence_ids: Items[Count]  # rows of the evaluation split
-    batch_tokens: Items[Count]
+    batch_tokens: Items[Positive]
     base_batch_nats: Items[FiniteFloat]
     base_loss: FiniteFloat
     merged_loss: FiniteFloat | None  # of the uniform merge of what is paid; None when nothing is
     completeness_error: FiniteFloat | None  # (sum of credits) / (base_loss - merged_loss) - 1
     nodes: Count  # of the credits' quadrature; 0 when there was nothing to merge
-    clip: FiniteFloat  # Frobenius norm to which the final merge's deltas were clipped; 0 when there was none
+    clip: Annotated[
+        FiniteFloat, Field(ge=0)
+    ]  # Frobenius norm to which the final merge's deltas were clipped; 0 when there was none
     replicate_spread: FiniteFloat  # nats per token by which one loss differs when measured in another arrangement
     missing_earlier: Items[Sha256]  # files of earlier rounds that could not be had, so no copies of them were found
     entries: Items[Entry]

@@ -64,6 +64,13 @@ def test_a_receipt_s_losses_and_credits_are_what_it_reckons_with() -> None:
     assert alone.smallest_told == pytest.approx(0.01 * (alone.tokens / sum(tokens)) ** 0.5, rel=0.01)
 
 
+def test_a_stranger_s_receipt_with_more_batches_than_there_are_breaks_nothing() -> None:
+    long = receipt(entry(credit_nats=(1.0, 2.0, 3.0, 4.0)))
+    assert {one.name: one.cases for one in power_of(long, make_scoring(), 0.01, 0.8).decisions}[
+        "credit in the merge"
+    ] == 1
+
+
 def test_a_round_without_submissions_still_tells_what_unpaired_losses_cost() -> None:
     nobody = receipt(entries=(), batch_tokens=(9, 9), base_batch_nats=(20.0, 22.0))
     assert [one.name for one in power_of(nobody, make_scoring(), 0.01, 0.8).decisions] == ["a loss without a pair"]

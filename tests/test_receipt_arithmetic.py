@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from hivetune.records import Entry, Receipt
+from hivetune.records import BadRecord, Entry, Receipt
 from hivetune.statistics import token_mean
 from tests.conftest import make_scoring
 from tests.test_receipt_check import entry, receipt
@@ -92,6 +92,15 @@ def test_a_verdict_that_its_bounds_do_not_bear_is_named() -> None:
 def test_weights_follow_from_earlier_shares_too() -> None:
     before = [Earlier(deadline=100, receipt=receipt(entry(share=1.0), round_id=6))]
     assert first_contradiction(TRUE, PLAN, before).startswith("5Alice: weight ")
+
+
+def test_numbers_that_would_hold_up_whoever_reads_them_are_named() -> None:
+    """A billion nodes would be computed; batches without tokens, and shares below zero, lead to a division by zero."""
+    assert first_contradiction(TRUE.model_copy(update={"nodes": 10**9}), PLAN, []).startswith("nodes 1000000000")
+    with pytest.raises(BadRecord, match="batch_tokens"):
+        Receipt.parse(TRUE.model_copy(update={"batch_tokens": (0, *TOKENS[1:])}).to_bytes())
+    with pytest.raises(BadRecord, match="share"):
+        Receipt.parse(with_entry(ALICE.model_copy(update={"share": -0.5})).to_bytes())
 
 
 def test_completeness_follows_from_the_credits_of_the_merge() -> None:

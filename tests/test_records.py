@@ -27,7 +27,7 @@ from tests.conftest import make_release as release_of
 TARGET = Target(module="h.0.attn", out_features=6, in_features=2, transposed=True)
 LAYOUT = AdapterLayout(rank=4, alpha=8.0, rslora=False, targets=(TARGET,))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-COUNTS = st.integers(0, 10**9)
+COUNTS, POSITIVE = st.integers(0, 10**9), st.integers(1, 10**9)
 SHA256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 REVISIONS = st.binary(min_size=20, max_size=20).map(bytes.hex)
 REPOS = st.from_regex(r"[A-Za-z0-9_-]{1,10}/[A-Za-z0-9_-]{1,10}", fullmatch=True)
@@ -46,16 +46,17 @@ ENTRIES = st.builds(
     detail=st.text(max_size=40), repo=st.text(max_size=20), revision=st.text(max_size=40),
     file_sha256=st.text(max_size=64), improvement=st.none() | FINITE, improvement_lower=st.none() | FINITE,
     improvement_upper=st.none() | FINITE, credit=st.none() | FINITE, lower=st.none() | FINITE,
-    upper=st.none() | FINITE, norm=st.none() | FINITE, merged=st.booleans(), share=FINITE, weight=FINITE,
-    batch_nats=st.lists(FINITE, max_size=3).map(tuple), credit_nats=st.lists(FINITE, max_size=3).map(tuple),
+    upper=st.none() | FINITE, norm=st.none() | FINITE, merged=st.booleans(),
+    share=st.floats(0, 1), weight=st.floats(0, 1), batch_nats=st.lists(FINITE, max_size=3).map(tuple),
+    credit_nats=st.lists(FINITE, max_size=3).map(tuple),
 )  # fmt: skip
 RECEIPTS = st.builds(
     Receipt, protocol=st.just(1), round_id=COUNTS, validator=st.text(max_size=48), previous=st.none() | SHA256,
     release_sha256=SHA256, beacon=st.text(max_size=66), sequence_ids=st.lists(COUNTS, max_size=3).map(tuple),
-    batch_tokens=st.lists(COUNTS, max_size=3).map(tuple), base_batch_nats=st.lists(FINITE, max_size=3).map(tuple),
+    batch_tokens=st.lists(POSITIVE, max_size=3).map(tuple), base_batch_nats=st.lists(FINITE, max_size=3).map(tuple),
     base_loss=FINITE, merged_loss=st.none() | FINITE, completeness_error=st.none() | FINITE,
-    nodes=COUNTS, clip=FINITE, replicate_spread=FINITE, missing_earlier=st.lists(SHA256, max_size=2).map(tuple),
-    entries=st.lists(ENTRIES, max_size=2).map(tuple),
+    nodes=COUNTS, clip=st.floats(0, 1e9), replicate_spread=FINITE,
+    missing_earlier=st.lists(SHA256, max_size=2).map(tuple), entries=st.lists(ENTRIES, max_size=2).map(tuple),
 )  # fmt: skip
 OUTCOMES = st.builds(
     MergeOutcome, round_id=COUNTS, published=st.booleans(), reason=st.text(max_size=20), report=st.none() | REPORTS

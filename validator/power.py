@@ -61,7 +61,8 @@ def power_of(receipt: Receipt, plan: ScoringPlan, delta: float, power: float) ->
     total = sum(receipt.batch_tokens)
 
     def decision(name: str, cases: list[list[float]]) -> list[Decision]:
-        variances = [variance_per_token(nats, receipt.batch_tokens[: len(nats)]) for nats in cases if len(nats) > 1]
+        told = [nats[: len(receipt.batch_tokens)] for nats in cases]
+        variances = [variance_per_token(nats, receipt.batch_tokens[: len(nats)]) for nats in told if len(nats) > 1]
         if not variances:
             return []
         middle = median(variances)

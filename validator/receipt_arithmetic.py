@@ -7,6 +7,7 @@ No model is needed for it, and nothing is measured. Whether the batches' losses 
 import math
 from collections.abc import Mapping, Sequence
 
+from hivetune.credit import NODES
 from hivetune.records import Entry, Receipt, ScoringPlan
 from hivetune.statistics import Estimate, token_mean
 from validator.looks import confidence_at_each, planned_looks
@@ -21,6 +22,8 @@ def first_contradiction(receipt: Receipt, plan: ScoringPlan, earlier: Sequence[E
     batches = len(receipt.batch_tokens)
     if len(receipt.base_batch_nats) != batches or not batches:
         return f"base_batch_nats has {len(receipt.base_batch_nats)} batches, batch_tokens {batches}"
+    if receipt.nodes not in (0, *NODES):
+        return f"nodes {receipt.nodes}, there are {', '.join(map(str, NODES))}"
     loss = sum(receipt.base_batch_nats) / sum(receipt.batch_tokens)
     if not _close(receipt.base_loss, loss):
         return f"base_loss {receipt.base_loss}, its batches give {loss}"
@@ -84,6 +87,8 @@ def _estimate_differs(entry: Entry, estimate: Estimate | None, names: Mapping[st
 def _of_pay(receipt: Receipt, earlier: Sequence[Earlier]) -> str:
     credits = {entry.hotkey: entry.credit or 0.0 for entry in receipt.entries if entry.verdict == "paid"}
     total = sum(credits.values())
+    if not math.isfinite(total):
+        return f"the paid have {total} nats of credit"
     shares = {hotkey: credit / total for hotkey, credit in credits.items()}
     weights = average_shares(shares, {entry.hotkey: entry.registered_at for entry in receipt.entries}, earlier)
     for entry in receipt.entries:

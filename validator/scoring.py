@@ -246,9 +246,9 @@ class Scorer:
     def _clip(self, adapters: Sequence[Adapter]) -> float:
         """What deltas are clipped to in the merge of these; where norms leave a choice, the first look decides."""
         members = tuple(adapter.hotkey for adapter in adapters)
-        first = self.looks[0]
-        first_loss = sum(self.base_nats[:first]) / sum(batch_tokens(self._batches[:first]))
         if members not in self._clips:
+            first = self.looks[0]
+            first_loss = sum(self.base_nats[:first]) / sum(batch_tokens(self._batches[:first]))
             self._clips[members] = choose_clip(
                 [adapter.norm for adapter in adapters],
                 lambda clip: first_loss - self._loss_of_merge(adapters, clip, self._batches[:first]),
