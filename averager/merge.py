@@ -1,5 +1,6 @@
 """Choosing a merge's step and accepting its result, both on text drawn by the round's beacon."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -8,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from hivetune.clipping import choose_clip
+from hivetune.errors import RejectedSubmission
 from hivetune.evaluation import Batch, losses
 from hivetune.merging import Adapter, merge_deltas, moved, uniform_coefficients
 from hivetune.model import BaseModel
@@ -86,7 +88,10 @@ def search_clip(
 
     def gain_at(clip: float) -> float:
         delta = merge_deltas(weights, adapters, uniform_coefficients(adapters, clip), scale)
-        return before() - sum(losses(base, batches, moved(weights, delta, 1.0)))
+        try:
+            return before() - sum(losses(base, batches, moved(weights, delta, 1.0)))
+        except RejectedSubmission:  # a loss that breaks with a longer clip leaves the shorter ones
+            return -math.inf
 
     return choose_clip([adapter.norm for adapter in adapters], gain_at)
 

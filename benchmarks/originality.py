@@ -379,19 +379,17 @@ def main() -> None:
         history, last, shards = play(Path(temporary), rounds, miners)
         honest = honest_of(history)
         kinds = Copiers(history, last, shards).measure()
-    cost = measure_cost(2 if options.quick else 10, 32 if options.quick else 256)
+    cost = measure_cost(*((2, 32) if options.quick else (10, 256)))
     print(
         f"{honest.adapters} honest adapters, {honest.pairs} pairs: {honest.flagged_pairs} above {MAX_COSINE}, at most "
         f"{honest.false_rate_at_most:.3%} (95 %); largest cosine {honest.largest_cosine:.3f}, with a mixture "
         f"{honest.largest_mixture_cosine:.3f} (limit {MAX_MIXTURE_COSINE}); rejected {honest.rejected}"
     )
-    print(
-        f"lowest AUC {min(kind.auc for kind in kinds):.4f}, want {MIN_AUC}; false flags, want {MAX_FALSE:.1%} at most"
-    )
+    lowest = min(kind.auc for kind in kinds)
+    print(f"lowest AUC {lowest:.4f}, want {MIN_AUC}; false flags, want {MAX_FALSE:.1%} at most")
     print(
         f"SmolLM2-135M's shape, CPU s: sketch {cost.sketch_s:.3f} beside admission's {cost.admission_s:.2f}, exact "
-        f"{cost.exact_once_s:.2f} once, {cost.exact_pair_s:.3f} a pair; cosines and cones of a round "
-        f"{cost.crowd_s:.1f}"
+        f"{cost.exact_once_s:.2f} once, {cost.exact_pair_s:.3f} a pair; a round's cosines, cones {cost.crowd_s:.1f}"
     )
     if options.json:
         found = {"measured": began, "honest": asdict(honest), "kinds": list(map(asdict, kinds)), "cost": asdict(cost)}

@@ -145,7 +145,7 @@ class ScoringPlan(Record):
     confidence: Annotated[FiniteFloat, Field(gt=0.5, lt=1)]  # of every two-sided interval
     min_relative_norm: Annotated[FiniteFloat, Field(ge=0)]  # of a delta, against the norm of the adapted weights
     max_relative_norm: Annotated[FiniteFloat, Field(gt=0)]
-    max_norm_ratio: Annotated[FiniteFloat, Field(gt=1)]  # against the median norm of the round
+    max_norm_ratio: Annotated[FiniteFloat, Field(gt=1)]  # against the norms of the others in the round
     gate_passes: Positive
     max_completeness_error: Annotated[FiniteFloat, Field(gt=0)]
     pay_rounds: Positive  # over which shares are averaged, this round included

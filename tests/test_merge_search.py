@@ -9,11 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from averager.merge import MERGE_PLANS, SCALES, Course, Step, choose_scale, choose_step, measure_gain, search_step
-from hivetune.evaluation import Batch, losses
+from averager.merge import (
+    MERGE_PLANS,
+    SCALES,
+    Course,
+    Step,
+    choose_scale,
+    choose_step,
+    measure_gain,
+    search_clip,
+    search_step,
+)
+from hivetune.clipping import clip_candidates
+from hivetune.evaluation import Batch, losses, make_batches
 from hivetune.merging import Adapter, merge_deltas, moved, uniform_coefficients
 from hivetune.model import BaseModel, digest_of
-from tests.conftest import weights_of
+from tests.conftest import DOMAINS, admitted, weights_of
+from tests.test_scoring_looks import RARE, Fragile, renamed, within
 
 
 def parabola(lowest: float, curve: float = 1.0) -> Callable[[float], float]:
@@ -123,3 +135,18 @@ def test_no_step_is_no_gain(llama: BaseModel, honest: list[Adapter], batches: li
 def test_a_step_the_wrong_way_is_a_loss(llama: BaseModel, honest: list[Adapter], batches: list[Batch]) -> None:
     gain = measure_gain(course_of(llama, honest), Step(scale=-1.0, momentum=0.0), batches, 0.95)
     assert gain.improvement.upper < 0
+
+
+def test_a_clip_whose_merge_breaks_the_loss_leaves_the_shorter_ones(llama: BaseModel, honest: list[Adapter]) -> None:
+    """Else one long delta among the approved would keep every release from coming out."""
+    first = next(iter(weights_of(llama)))
+    layer = honest[2].factors[first]
+    long_O = layer.magnitude_O.clone()
+    long_O[0] += 10
+    far = admitted(llama, honest[2].hotkey, {**honest[2].factors, first: replace(layer, magnitude_O=long_O)})
+    adapters = [renamed(adapter) for adapter in (*honest[:2], far)]
+    base = BaseModel(model=Fragile(llama, far=1.5), tokenizer=llama.tokenizer)
+    batches = make_batches(llama.tokenizer, [RARE + DOMAINS[0], *DOMAINS], sequence_length=32, batch_sequences=2)
+    candidates = clip_candidates([adapter.norm for adapter in adapters])
+    assert len(candidates) > 1
+    assert search_clip(base, within(weights_of(llama)), adapters, 2.0, batches) in candidates[:2]

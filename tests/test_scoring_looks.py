@@ -80,8 +80,9 @@ def test_what_is_measured_already_is_not_measured_again(
 class Fragile(torch.nn.Module):
     """Computes nothing but NaN for a text with the rare byte while the first adapted row is moved far."""
 
-    def __init__(self, base: BaseModel) -> None:
+    def __init__(self, base: BaseModel, far: float = FAR) -> None:
         super().__init__()
+        self._far = far
         self.model = base.model
         self._rare = base.tokenizer(RARE)["input_ids"][0]
         self._layer = next(iter(weights_of(base)))
@@ -103,7 +104,7 @@ class Fragile(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, **inputs: object) -> object:
         found = self.model(input_ids=input_ids, **inputs)
-        if bool((input_ids == self._rare).any()) and float((self._first_row_I() - self._before_I).norm()) > FAR:
+        if bool((input_ids == self._rare).any()) and float((self._first_row_I() - self._before_I).norm()) > self._far:
             found.logits = found.logits * torch.nan
         return found
 
